@@ -1,0 +1,74 @@
+"""The small interface to a language model's weights that everything else is written against."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from jaxtyping import Float, Int
+from tokenizers import Tokenizer
+from torch import Tensor
+
+Ln = Literal["model", "none"]
+"""Whether M(t) applies the LayerNorm before MLP0 (`model`) or leaves it out (`none`)."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model before its weights are read."""
+
+    name: str
+    family: str
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    d_model: int
+    d_head: int
+    d_vocab: int
+    n_ctx: int
+    norm: Literal["layer", "rms"]
+    revision: str | None = None
+    """The commit of a hub model, or the SHA-256 of a folder's config and weight files' headers."""
+
+
+class AttentionWeights(NamedTuple):
+    """One layer's attention, as much of it as the OV circuit needs, in float32."""
+
+    gain: Float[Tensor, " d_model"]
+    """Of the norm that the attention reads through (`ln1`)."""
+    W_V: Float[Tensor, "n_kv_heads d_model d_head"]
+    W_O: Float[Tensor, "n_heads d_head d_model"]
+
+
+class LanguageModel(Protocol):
+    """A language model under study. Everything it returns is float32 on the CPU."""
+
+    info: ModelInfo
+    tokenizer: Tokenizer
+
+    def embed(self, token_ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens d_model"]:
+        """Rows of the token embedding W_E, without position."""
+        ...
+
+    def mlp0(
+        self, x: Float[Tensor, "tokens d_model"], ln: Ln = "model"
+    ) -> Float[Tensor, "tokens d_model"]:
+        """`MLP0(ln2(x))`, with the MLP's and ln2's biases."""
+        ...
+
+    def attention(self, layer: int) -> AttentionWeights:
+        """The OV weights of one layer, read when asked for."""
+        ...
+
+    def final_gain(self) -> Float[Tensor, " d_model"]:
+        """The gain of the last norm, before the unembedding."""
+        ...
+
+    def unembed(self, token_ids: Int[Tensor, " tokens"]) -> Float[Tensor, "tokens d_model"]:
+        """Columns of W_U, as rows."""
+        ...
+
+
+def mlp0_outputs(
+    model: LanguageModel, token_ids: Int[Tensor, " tokens"], ln: Ln = "model"
+) -> Float[Tensor, "tokens d_model"]:
+    """M(t) = MLP0(ln2(W_E[t])): what the paper's SAEs are fitted on (section 3)."""
+    return model.mlp0(model.embed(token_ids), ln)
