@@ -1,0 +1,1 @@
+"""What the learned directions mean: residues, order, stability, and the witnesses beside them."""

@@ -1,0 +1,106 @@
+"""Sets of residue directions, from the SAEs and from the witnesses that need no SAE.
+
+Everything in `eval/` that patches takes a `ResidueDirections`, so that class means and a linear
+probe go through every edit that SAE features go through.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from features.activity import Activity
+from features.residues import fit_residues
+from lm.ordinals import FOLDS
+from sae.ensemble import SAEEnsemble
+from training.activations import Activations
+
+
+@dataclass(frozen=True)
+class ResidueDirections:
+    """One direction for each residue modulo m, none of them fitted on the numbers held out."""
+
+    source: str
+    """`SAE`, `class means` or `linear probe`."""
+    member: int
+    """Member of the ensemble, or fold, that they come from."""
+    vectors: Float[Tensor, "modulus d_model"]
+    """Unit norm."""
+    held_out: Bool[Tensor, " tokens"]
+    """Rows of the tokens that played no part in fitting or choosing the directions."""
+    latents: tuple[int, ...] = ()
+    """The SAE's latents behind them."""
+
+    @property
+    def modulus(self) -> int:
+        return len(self.vectors)
+
+
+def _number_rows(activations: Activations) -> np.ndarray:
+    return (activations.tokens.table["task"] == "numbers").to_numpy()
+
+
+def sae_directions(
+    ensemble: SAEEnsemble, activity: list[Activity], activations: Activations, modulus: int
+) -> list[ResidueDirections]:
+    """Each member's best latent for each residue, by F1 on the numbers that it was fitted on."""
+    numbers = _number_rows(activations)
+    out = []
+    for member, acts in zip(ensemble.members, activity, strict=True):
+        rows = numbers & ~acts.held_out.numpy()
+        fit = fit_residues(acts.active[rows].numpy(), activations.tokens.table[rows], modulus)
+        best = fit.f1.argmax(0)
+        vectors = torch.nn.functional.normalize(member.W_dec[torch.as_tensor(best)], dim=1)
+        out.append(
+            ResidueDirections("SAE", acts.member, vectors, acts.held_out, tuple(best.tolist()))
+        )
+    return out
+
+
+def class_mean_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
+    """Mean of M(t) over the numbers of each residue, less the numbers' mean; one set per fold."""
+    return _witnesses(activations, modulus, "class means", _class_means)
+
+
+def probe_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
+    """Rows of a ridge-regression probe of n mod m on M(t) (section 3.2); one set per fold."""
+    return _witnesses(activations, modulus, "linear probe", _probe)
+
+
+def _witnesses(activations, modulus, source, fit) -> list[ResidueDirections]:
+    table = activations.tokens.table
+    numbers = _number_rows(activations)
+    out = []
+    for fold in range(FOLDS):
+        held_out = activations.held_out(fold)
+        rows = numbers & ~held_out
+        residue = table.loc[rows, "index"].to_numpy() % modulus
+        vectors = fit(activations.x[torch.as_tensor(rows)], np.eye(modulus)[residue])
+        out.append(
+            ResidueDirections(
+                source,
+                fold,
+                torch.nn.functional.normalize(vectors, dim=1),
+                torch.as_tensor(held_out),
+            )
+        )
+    return out
+
+
+def _class_means(
+    x: Float[Tensor, "numbers d_model"], one_hot: Float[np.ndarray, "numbers modulus"]
+) -> Float[Tensor, "modulus d_model"]:
+    member = torch.as_tensor(one_hot, dtype=x.dtype)
+    return (member.T @ x) / member.sum(0)[:, None] - x.mean(0)
+
+
+def _probe(
+    x: Float[Tensor, "numbers d_model"], one_hot: Float[np.ndarray, "numbers modulus"]
+) -> Float[Tensor, "modulus d_model"]:
+    centred = x - x.mean(0)
+    gram = centred.T @ centred
+    penalty = 1e-2 * gram.trace() / len(gram)
+    target = torch.as_tensor(one_hot - one_hot.mean(0), dtype=x.dtype)
+    return torch.linalg.solve(gram + penalty * torch.eye(len(gram)), centred.T @ target).T

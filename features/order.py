@@ -1,0 +1,112 @@
+"""Ordinal directions: monotone in the index, within a task and across tasks."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from scipy.stats import rankdata
+
+from lm.ordinals import OrdinalTokens
+
+MONOTONE = 0.7
+"""Rank correlation with the index, in absolute value, that an ordinal feature needs."""
+MIN_INDICES = 5
+"""Distinct indices that a task needs before a rank correlation in it means anything."""
+RIDGE = 1e-2
+"""Penalty, as a share of the mean eigenvalue of the covariance."""
+
+
+def rank_correlations(
+    values: Float[np.ndarray, "rows latents"], index: np.ndarray
+) -> Float[np.ndarray, " latents"]:
+    """Spearman's rho of each latent with the index; 0 where a latent is constant."""
+    ranks = rankdata(values, axis=0)
+    ranks -= ranks.mean(0)
+    order = rankdata(index) - (len(index) + 1) / 2
+    spread = np.sqrt((ranks**2).sum(0) * (order**2).sum())
+    return np.divide(order @ ranks, spread, out=np.zeros(values.shape[1]), where=spread > 0)
+
+
+def ordered_tasks(table: pd.DataFrame) -> list[str]:
+    """The tasks long enough for a rank correlation, held-out tasks apart."""
+    usable = table[~table["held_out_task"]].groupby("task", sort=False)["index"].nunique()
+    return [str(task) for task in usable.index[usable >= MIN_INDICES]]
+
+
+class OrdinalDirection(NamedTuple):
+    """The direction along which the index is best read, and how well on indices left out."""
+
+    name: str
+    """`ordinal/<task>` or `ordinal/shared`."""
+    vector: Float[np.ndarray, " d_model"]
+    r2: float
+    """Held-out share of the index's variance (five folds by index)."""
+    r2_permuted: float
+    """The same with the indices permuted: the control."""
+    n_tokens: int
+
+
+def ordinal_directions(
+    x: Float[np.ndarray, "tokens d_model"], tokens: OrdinalTokens, *, seed: int = 0
+) -> list[OrdinalDirection]:
+    """Ridge regression of the index on M(t), by task and over all tasks together.
+
+    Within `ordinal/shared` the index is standardised and M centred within each task, so that the
+    direction cannot live on the differences between tasks.
+    """
+    table = tokens.table
+    tasks = ordered_tasks(table)
+    out = []
+    for name, chosen in [(task, [task]) for task in tasks] + [("shared", tasks)]:
+        rows = table["task"].isin(chosen).to_numpy()
+        if not rows.any():
+            continue
+        part = table[rows]
+        by_task = part.groupby("task")["index"]
+        target = ((part["index"] - by_task.transform("mean")) / by_task.transform("std")).to_numpy()
+        _, group = np.unique(part["task"], return_inverse=True)
+        features = (
+            x[rows] - np.stack([x[rows][group == g].mean(0) for g in range(group.max() + 1)])[group]
+        )
+        fold = part["fold"].to_numpy()
+        permuted = _permuted_target(part, seed)
+        out.append(
+            OrdinalDirection(
+                f"ordinal/{name}",
+                _unit(_ridge(features, target)),
+                _held_out_r2(features, target, fold),
+                _held_out_r2(features, permuted, fold),
+                int(rows.sum()),
+            )
+        )
+    return out
+
+
+def _ridge(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
+    gram = x.T @ x
+    penalty = RIDGE * np.trace(gram) / len(gram)
+    return np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y)
+
+
+def _held_out_r2(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
+    predicted = np.empty_like(y)
+    for f in np.unique(fold):
+        predicted[fold == f] = x[fold == f] @ _ridge(x[fold != f], y[fold != f])
+    return float(1 - ((y - predicted) ** 2).sum() / (y**2).sum())
+
+
+def _permuted_target(part: pd.DataFrame, seed: int) -> np.ndarray:
+    """The standardised index with the elements of each task shuffled, spellings together."""
+    rng = np.random.default_rng(seed)
+    out = pd.Series(0.0, index=part.index)
+    for _, rows in part.groupby("task"):
+        distinct = rows["index"].unique()
+        swap = dict(zip(distinct, rng.permutation(distinct), strict=True))
+        moved = rows["index"].map(swap)
+        out[rows.index] = (moved - moved.mean()) / moved.std()
+    return out.to_numpy()
+
+
+def _unit(v: np.ndarray) -> np.ndarray:
+    return v / np.linalg.norm(v)

@@ -1,0 +1,95 @@
+"""Intervals and tests, all by (task, index) clusters: an element's spellings are not independent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import stats
+
+LEVEL = 0.95
+
+
+def clusters(table: pd.DataFrame) -> Int[np.ndarray, " rows"]:
+    """One number per (task, index): all spellings of an element share it."""
+    return table.groupby(["task", "index"], sort=False).ngroup().to_numpy()
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Means with their bootstrap draws, so that differences and ratios can be paired."""
+
+    estimate: Float[np.ndarray, " k"]
+    draws: Float[np.ndarray, "draws k"]
+    n_rows: int
+    n_clusters: int
+
+    def interval(self) -> Float[np.ndarray, "2 k"]:
+        """95% interval: percentiles, or Clopper-Pearson on clusters where every row is 0 or 1."""
+        tail = (1 - LEVEL) / 2
+        bounds = np.nanpercentile(self.draws, [100 * tail, 100 * (1 - tail)], axis=0)
+        exact = tail ** (1 / self.n_clusters)
+        bounds[0] = np.where(self.estimate >= 1, exact, bounds[0])
+        bounds[1] = np.where(self.estimate >= 1, 1, bounds[1])
+        bounds[0] = np.where(self.estimate <= 0, 0, bounds[0])
+        bounds[1] = np.where(self.estimate <= 0, 1 - exact, bounds[1])
+        return bounds
+
+
+def bootstrap_means(
+    values: Float[np.ndarray, "k rows"],
+    cluster: Int[np.ndarray, " rows"],
+    strata: np.ndarray | None = None,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Bootstrap:
+    """Means of 0-1 (or bounded) rows, with clusters resampled within strata.
+
+    Args:
+        values: k quantities over the same rows.
+        cluster: rows of one cluster are drawn together.
+        strata: when given, the estimate is the mean of the strata's means (the task mean), and
+            clusters are drawn within their stratum.
+    """
+    strata = np.zeros(len(cluster), dtype=int) if strata is None else strata
+    rng = np.random.default_rng(seed)
+    estimates, resampled, n_clusters = [], [], 0
+    for stratum in pd.unique(pd.Series(strata)):
+        rows = strata == stratum
+        _, member = np.unique(cluster[rows], return_inverse=True)
+        n = member.max() + 1
+        n_clusters += n
+        belongs = np.zeros((n, rows.sum()))
+        belongs[member, np.arange(rows.sum())] = 1
+        totals = belongs @ values[:, rows].T
+        sizes = belongs.sum(1)
+        weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)
+        estimates.append(values[:, rows].mean(1))
+        resampled.append((weights @ totals) / (weights @ sizes)[:, None])
+    return Bootstrap(
+        np.mean(estimates, axis=0), np.mean(resampled, axis=0), values.shape[1], n_clusters
+    )
+
+
+def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """q-values: the false-discovery rate at which each test would be accepted."""
+    return stats.false_discovery_control(p, method="bh") if len(p) else p
+
+
+def shuffled_indices(
+    index: Int[np.ndarray, " rows"], band: int, count: int, seed: int
+) -> Int[np.ndarray, "count rows"]:
+    """Permutations of the indices within bands of numbers, all spellings of one moving together.
+
+    A band keeps a number near its size, so that a feature of magnitude is no evidence for a
+    residue. Each permutation stays within the indices given, so it can be drawn over held-out ones.
+
+    Args:
+        index: of each row; rows with the same index are spellings of one number.
+        band: width in numbers.
+    """
+    distinct, member = np.unique(index, return_inverse=True)
+    keys = np.random.default_rng(seed).random((count, len(distinct)))
+    order = np.lexsort((keys, np.broadcast_to(distinct // band, keys.shape)), axis=-1)
+    return distinct[order][:, member]

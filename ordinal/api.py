@@ -1,0 +1,43 @@
+"""The command line's verbs for notebooks."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from ordinal.run import RUNS, Run, existing_run, open_run
+from ordinal.steps import run_missing, scan
+
+
+def run(config: str | Path = "counting", *, model: str | None = None, runs: Path = RUNS) -> Run:
+    """Do every step of an experiment whose result is not there yet.
+
+    Args:
+        config: a YAML file, the name of one that ships, or a run folder.
+        model: a model in place of the config's.
+        runs: where run folders lie.
+
+    Returns:
+        The run: `.catalog`, `.ensemble`, `.activations`, `.head`, `.table("arithmetic")`.
+
+    Example:
+        >>> found = ordinal.run("counting")
+        >>> found.catalog.features.query("label == 'mod10/3'")
+    """
+    opened = open_run(config, runs, model=model)
+    run_missing(opened)
+    return opened
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run folder without computing anything."""
+    return existing_run(folder)
+
+
+def successor_heads(model: str, numbers: tuple[int, int] = (1, 200)) -> pd.DataFrame:
+    """Every head's successor score, best first, from the weights alone (section 2).
+
+    Args:
+        model: `counting`, a folder, or a hub name.
+        numbers: first and last number that count.
+    """
+    return scan(model, numbers)[0]

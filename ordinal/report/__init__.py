@@ -1,0 +1,1 @@
+"""The report: one file that opens without a network."""

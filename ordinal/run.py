@@ -1,0 +1,192 @@
+"""The run folder: where each step finds what the steps before it wrote."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lm.errors import OrdinalError, UsageError
+from lm.files import read_parquet, replacing
+from ordinal.config import RunConfig, load_config, parse_config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eval.heads import HeadChoice
+    from features.catalog import FeatureCatalog
+    from sae.ensemble import SAEEnsemble
+    from training.activations import Activations
+
+RUNS = Path("runs")
+
+OUTPUTS: dict[str, tuple[str, ...]] = {
+    "heads": ("tokens", "verification/heads.parquet", "head.json"),
+    "train": ("activations.safetensors", "saes"),
+    "features": ("features.parquet", "residues.parquet", "order.parquet", "vectors.safetensors"),
+    "verify": ("verification/ablation.parquet", "verification/arithmetic.parquet", "summary.json"),
+    "report": ("report.html",),
+}
+"""What each step leaves behind, in the order of the steps."""
+NEEDS: dict[str, tuple[str, ...]] = {
+    "heads": (),
+    "train": (),
+    "features": ("train",),
+    "verify": ("heads", "train", "features"),
+    "report": ("heads", "train", "features", "verify"),
+}
+"""The steps that each step reads from."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment's folder and its config."""
+
+    folder: Path
+    config: RunConfig
+
+    @property
+    def verification(self) -> Path:
+        return self.folder / "verification"
+
+    def done(self, step: str) -> bool:
+        """Whether everything that a step leaves behind is there."""
+        return all((self.folder / name).exists() for name in OUTPUTS[step])
+
+    def require(self, *steps: str) -> None:
+        """Raises OrdinalError naming the first step whose outputs are not all there."""
+        for step in steps:
+            if not self.done(step):
+                absent = next(n for n in OUTPUTS[step] if not (self.folder / n).exists())
+                raise OrdinalError(
+                    f"{self.folder} has no {absent}: type `ordinal {step} {self.folder}` first, or "
+                    f"`ordinal run {self.folder}` for everything that is missing."
+                )
+
+    def forget_after(self, step: str) -> None:
+        """Remove what other steps made of this step's old output."""
+        for later, needed in NEEDS.items():
+            if step in needed:
+                for name in OUTPUTS[later]:
+                    path = self.folder / name
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink(missing_ok=True)
+
+    def table(self, name: str) -> "pd.DataFrame":
+        """A table of the verification: `heads`, `baselines`, `ablation`, `arithmetic`, `edits`, ..."""
+        return read_parquet(self.verification / f"{name}.parquet")
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        with replacing(self.folder / name) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=True) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Raises OrdinalError when the file is missing or damaged."""
+        path = self.folder / name
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise OrdinalError(f"{path} cannot be read ({error}).") from None
+
+    @cached_property
+    def activations(self) -> "Activations":
+        from training.activations import Activations
+
+        return Activations.load(self.folder / "activations.safetensors")
+
+    @cached_property
+    def ensemble(self) -> "SAEEnsemble":
+        from sae.ensemble import SAEEnsemble
+
+        return SAEEnsemble.load(self.folder)
+
+    @cached_property
+    def catalog(self) -> "FeatureCatalog":
+        from features.catalog import FeatureCatalog
+
+        return FeatureCatalog.load(self.folder)
+
+    @cached_property
+    def head(self) -> "HeadChoice":
+        from eval.heads import HeadChoice
+
+        return HeadChoice(**self.read_json("head.json"))
+
+
+def open_run(target: str | Path, runs: Path = RUNS, *, model: str | None = None) -> Run:
+    """The run of a config or of a run folder; its folder is made if it is not there.
+
+    Args:
+        target: a config (file or shipped name), or an existing run folder.
+        runs: where run folders lie.
+        model: in place of the config's; the run folder is then named after both.
+
+    Raises:
+        UsageError: there is no such config or run, or the folder was made with another config.
+    """
+    if (Path(target) / "config.yaml").is_file():
+        return existing_run(target)
+    if Path(target).is_dir():
+        raise UsageError(
+            f"{target} is a folder without config.yaml, so no run folder. Give a config, or the "
+            "folder that `ordinal run` printed."
+        )
+    name, config = load_config(target)
+    if model is not None and model != config.model:
+        config = config.model_copy(update={"model": model})
+        name = f"{name}-{Path(model).name}"
+    return make_run(runs / name, config)
+
+
+def make_run(folder: Path, config: RunConfig) -> Run:
+    """Make a run folder, or open the one that is there if its config is the same.
+
+    Raises:
+        UsageError: it was made with another config; the first difference is named.
+    """
+    path = folder / "config.yaml"
+    if path.is_file():
+        there = existing_run(folder).config
+        if there != config:
+            raise UsageError(
+                f"{folder} was made with another config ({_difference(there, config)}). Remove it, "
+                "or copy the config under another name."
+            )
+        return Run(folder, config)
+    with replacing(path) as partial:
+        partial.write_text(config.to_yaml())
+    return Run(folder, config)
+
+
+def existing_run(folder: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        UsageError: it is none.
+    """
+    path = Path(folder) / "config.yaml"
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        raise UsageError(
+            f"{folder} is no run folder (no config.yaml in it). `ordinal run` makes one in {RUNS}/."
+        ) from None
+    except yaml.YAMLError as error:
+        raise OrdinalError(f"{path} is damaged: {error}") from None
+    if not isinstance(raw, dict):
+        raise OrdinalError(f"{path} is damaged: it holds no settings.")
+    return Run(Path(folder), parse_config(raw, str(path)))
+
+
+def _difference(there: RunConfig, here: RunConfig) -> str:
+    a, b = there.model_dump(), here.model_dump()
+    key = next(key for key in a if a[key] != b[key])
+    if isinstance(a[key], dict):
+        inner = next(name for name in a[key] if a[key][name] != b[key][name])
+        return f"{key}.{inner}: {a[key][inner]} there, {b[key][inner]} here"
+    return f"{key}: {a[key]} there, {b[key]} here"

@@ -1,0 +1,40 @@
+"""Tables for a terminal of 80 columns, and the same rows as JSON."""
+
+import json
+
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_json(name: str, table: pd.DataFrame) -> None:
+    """`{"<name>": [one object per row, keys as the columns]}` on stdout; NaN as null."""
+    print(json.dumps({name: json.loads(table.to_json(orient="records", double_precision=6))}))
+
+
+def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -> None:
+    """Some columns of a table, under the headings given."""
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, heading in columns.items():
+        numeric = pd.api.types.is_numeric_dtype(table[column])
+        grid.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for _, row in table.iterrows():
+        grid.add_row(*(_cell(row[column]) for column in columns))
+    Console().print(grid)
+
+
+def with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> "pd.Series[str]":
+    """`0.93 [0.90, 0.96]`."""
+    return table.apply(
+        lambda row: (
+            "-" if pd.isna(row[value]) else f"{row[value]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
+        ),
+        axis=1,
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
+    return str(value)
