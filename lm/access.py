@@ -7,6 +7,8 @@ from jaxtyping import Float, Int
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from lm.errors import OrdinalError
+
 Ln = Literal["model", "none"]
 """Whether M(t) applies the LayerNorm before MLP0 (`model`) or leaves it out (`none`)."""
 
@@ -27,6 +29,19 @@ class ModelInfo:
     norm: Literal["layer", "rms"]
     revision: str | None = None
     """The commit of a hub model, or the SHA-256 of a folder's config and weight files' headers."""
+
+    def check_tokens(self, token_ids: Int[Tensor, " tokens"]) -> None:
+        """Refuse tokens that the model has no embedding for.
+
+        Raises:
+            OrdinalError: the tokenizer is another model's.
+        """
+        if len(token_ids) and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self.d_vocab:
+            raise OrdinalError(
+                f"{self.name} embeds {self.d_vocab:,} tokens, and was asked for token "
+                f"{int(token_ids.max()):,}. Its tokenizer.json belongs to another model: "
+                "put the right one there."
+            )
 
 
 class AttentionWeights(NamedTuple):

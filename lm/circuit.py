@@ -70,7 +70,9 @@ class SuccessionGroup:
     """Token ids."""
 
 
-def succession_groups(tokens: OrdinalTokens, *, all_spellings: bool = False) -> list[SuccessionGroup]:
+def succession_groups(
+    tokens: OrdinalTokens, *, all_spellings: bool = False
+) -> list[SuccessionGroup]:
     """Sources and their candidates, by task and spelling.
 
     Args:

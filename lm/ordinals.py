@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
+import datasets
 import numpy as np
 import pandas as pd
 import yaml
@@ -64,7 +65,7 @@ class OrdinalTask(BaseModel):
         return self
 
     def spellings(self) -> list[tuple[int, str, str]]:
-        """Every (index, form, text) of the task, forms as `space lower`, `bare capital`, `space`."""
+        """Every (index, form, text); a form is `space lower`, `bare capital`, or `space`."""
         if self.range is not None:
             first, last = self.range
             words = [(i, "", str(i)) for i in range(first, last + 1)]
@@ -178,6 +179,16 @@ class OrdinalTokens:
     def tasks(self) -> list[str]:
         return list(dict.fromkeys(self.table["task"]))
 
+    def save(self, folder: Path) -> None:
+        """Write the dataset as `datasets.load_from_disk` reads it."""
+        hidden = datasets.are_progress_bars_disabled()
+        datasets.disable_progress_bars()
+        try:
+            self.dataset.save_to_disk(str(folder))
+        finally:
+            if not hidden:
+                datasets.enable_progress_bars()
+
     def select(self, keep: np.ndarray) -> "OrdinalTokens":
         """The rows where the mask `keep` is true."""
         return replace(self, dataset=self.dataset.select(np.flatnonzero(keep)))
@@ -235,6 +246,11 @@ def ordinal_tokens(
 
 
 def assign_folds(indices: Sequence[int], seed: int) -> dict[int, int]:
-    """Deal the indices into `FOLDS` equal parts: all spellings of one index fall together."""
-    order = np.random.default_rng(seed).permutation(len(indices))
-    return {indices[position]: rank % FOLDS for rank, position in enumerate(order)}
+    """Deal the indices into `FOLDS` equal parts, last digits evenly.
+
+    Stratified, because a fold in which no number ends in 4 could not confirm a mod-10 feature.
+    """
+    rng = np.random.default_rng(seed)
+    digit, within = rng.permutation(10), rng.random(len(indices))
+    order = np.lexsort((within, [digit[index % 10] for index in indices]))
+    return {indices[position]: rank % FOLDS for rank, position in enumerate(order.tolist())}

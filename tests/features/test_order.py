@@ -1,0 +1,33 @@
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+
+from features.order import ordinal_directions, rank_correlations
+from lm.ordinals import ordinal_tokens
+from tests.checkpoints import byte_level_tokenizer
+
+
+def test_rank_correlation_is_scipys_ties_included() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 4, (30, 5)).astype(float)
+    values[:, 4] = 1
+    index = rng.integers(0, 20, 30)
+    ours = rank_correlations(values, index)
+    for column in range(4):
+        assert np.isclose(ours[column], spearmanr(values[:, column], index)[0])
+    assert ours[4] == 0
+
+
+def test_a_planted_ordinal_direction_is_found_and_its_permutation_is_not() -> None:
+    tokens = ordinal_tokens(byte_level_tokenizer())
+    index = torch.tensor(tokens.table["index"].to_numpy(), dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    direction = torch.nn.functional.normalize(torch.randn(32, generator=generator), dim=0)
+    x = 0.1 * index[:, None] * direction + 0.2 * torch.randn(len(tokens), 32, generator=generator)
+    found = {row.name: row for row in ordinal_directions(x.numpy(), tokens)}
+    numbers = found["ordinal/numbers"]
+    assert abs(numbers.vector @ direction.numpy()) > 0.95
+    assert numbers.r2 > 0.9
+    assert numbers.r2_permuted < 0.1
+    assert {"ordinal/shared", "ordinal/days"} <= set(found)
+    assert "ordinal/roman_numerals" not in found
