@@ -50,10 +50,11 @@ def ablation_table(
         One row for each of `mod-m` (the span of the directions), `mod-m contrasts` (of their
         differences), `tens` (class means of the tens digit) and `random, variance matched` (one
         pool of all draws): `rank`, `variance_removed`, `score_before`, `score`, `ratio` with its
-        95% interval, `units_right`, `tens_right` (of the number written), `n_tokens`, `n_subspaces`.
+        95% interval, `units_right`, `tens_right` (of the number written), `n_tokens` and
+        `n_subspaces`.
     """
     table = activations.tokens.table
-    numbers = torch.as_tensor((table["task"] == "numbers").to_numpy())
+    numbers = torch.tensor((table["task"] == "numbers").to_numpy())
     tallies: dict[str, _Tally] = {}
     for number, directions in enumerate(sets):
         fitted = activations.x[numbers & ~directions.held_out]

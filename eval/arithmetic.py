@@ -15,7 +15,7 @@ from features.statistics import bootstrap_means
 from training.activations import Activations
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
-"""In units of the set's class contrast: 1 moves a number as far along the directions as classes lie."""
+"""In class contrasts: 1 moves a number as far along the directions as its classes lie apart."""
 DECADES = ((20, 60), (60, 100))
 """The scale is chosen on one range of numbers and tested on the other (first, last + 1)."""
 CONTROLS = ("none", "random", "permuted")
@@ -104,7 +104,7 @@ def arithmetic_edits(
 def class_contrast(directions: ResidueDirections, activations: Activations) -> float:
     """How far apart the classes lie along their directions: the natural unit of the scale k."""
     table = activations.tokens.table
-    rows = torch.as_tensor((table["task"] == "numbers").to_numpy()) & ~directions.held_out
+    rows = torch.tensor((table["task"] == "numbers").to_numpy()) & ~directions.held_out
     residue = torch.tensor(table["index"].to_numpy())[rows] % directions.modulus
     along = activations.x[rows] @ directions.vectors.T
     on = torch.nn.functional.one_hot(residue, directions.modulus).bool()

@@ -1,4 +1,4 @@
-"""The same head in context: does it read succession off the residual stream of a real forward pass?"""
+"""The same head in context: does it read succession off a real residual stream?"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ def context_table(
     tokens = activations.tokens
     prompts = [_prompts(model, tokens.table, prefix) for prefix in PREFIXES]
     streams, cosines = [], []
-    for batch in tqdm(prompts, "in context", leave=False, delay=2):
+    for batch in tqdm(prompts, "in context", leave=False, delay=2, disable=None):
         residual = torch.empty_like(activations.x)
         cosine = torch.empty(len(tokens))
         for ids, rows in batch:
@@ -99,7 +99,8 @@ def _prompts(
     out = []
     spaced = table["form"].str.startswith("space").to_numpy()
     for text, rows in ((prefix, np.flatnonzero(spaced)), (prefix + "\n", np.flatnonzero(~spaced))):
-        start = torch.tensor(model.tokenizer.encode(text, add_special_tokens=False).ids)
+        ids = model.tokenizer.encode(text, add_special_tokens=False).ids
+        start = torch.tensor(ids[-(model.info.n_ctx - 1) :])
         last = torch.tensor(table["token_id"].to_numpy())
         for part in torch.tensor(rows).split(BATCH):
             out.append((torch.cat([start.expand(len(part), -1), last[part, None]], 1), part))

@@ -50,10 +50,12 @@ def head_successes(
     *,
     all_spellings: bool = False,
 ) -> Bool[np.ndarray, "heads sources"]:
-    """Whether each head (layers first) maps each source to its successor; `sources` in row order."""
+    """Whether each head, layer by layer, maps each source to its successor."""
     sources = is_source(tokens)
     scan = scan_heads(model, tokens, m, all_spellings=all_spellings)
-    layers = tqdm(scan, "heads", model.info.n_layers, unit="layer", leave=False, delay=1)
+    layers = tqdm(
+        scan, "heads", model.info.n_layers, unit="layer", leave=False, delay=1, disable=None
+    )
     return torch.cat(list(layers)).numpy()[:, sources]
 
 
@@ -122,15 +124,18 @@ def _choose(
     low, high = result.interval()[:, 0]
     sizes = tokens.table.groupby(["task", "form"]).size()
     chance = np.mean([1 / sizes[name].mean() for name in dict.fromkeys(task)])
+    (layer, head), (second_layer, second_head) = heads.iloc[[best, second]].to_numpy().tolist()
     return HeadChoice(
-        *heads.iloc[best].tolist(),
-        float(result.estimate[0]),
-        float(low),
-        float(high),
-        *heads.iloc[second].tolist(),
-        float(result.estimate[1]),
-        float(chance),
-        result.n_rows,
+        layer=layer,
+        head=head,
+        score=float(result.estimate[0]),
+        low=float(low),
+        high=float(high),
+        runner_up_layer=second_layer,
+        runner_up_head=second_head,
+        runner_up_score=float(result.estimate[1]),
+        chance=float(chance),
+        n_tokens=result.n_rows,
     )
 
 

@@ -1,6 +1,6 @@
 """The claims, each with its figure, its control, its interval, its n, and a bar set beforehand."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ EDIT_BAR = 0.5
 class Claim(NamedTuple):
     """One line of the scorecard."""
 
+    about: str
+    """`head`, `features`, `ablation` or `arithmetic`."""
     claim: str
     value: float
     low: float
@@ -32,64 +34,68 @@ class Claim(NamedTuple):
     control: str
     """What the value is to be compared with, and its figure."""
     n: int
-    """Tokens behind the value."""
+    """Tokens behind the value (members, where it is a share of members)."""
     bar: str
+    """What was asked of the value before it was measured."""
     verdict: str
     """`supported`, `not supported` or `not testable`."""
 
 
-def claim(claim: str, value, low, high, control: str, n: int, bar: str, holds: bool) -> Claim:
-    """A claim that was tested."""
+def _claim(about: str, name: str, values, control: str, n: float, bar: str, holds: bool) -> Claim:
     verdict = "supported" if holds else "not supported"
-    return Claim(claim, float(value), float(low), float(high), control, int(n), bar, verdict)
+    value, low, high = (float(v) for v in values)
+    return Claim(about, name, value, low, high, control, int(n), bar, verdict)
 
 
-def untestable(name: str, reason: str) -> Claim:
+def untestable(about: str, name: str, reason: str) -> Claim:
     """A claim that this model's tokens cannot decide."""
-    return Claim(name, np.nan, np.nan, np.nan, reason, 0, "", "not testable")
+    return Claim(about, name, np.nan, np.nan, np.nan, reason, 0, "", "not testable")
+
+
+def _row(table: pd.DataFrame, **where: object) -> dict[str, Any]:
+    """The first row with these values; empty when there is none."""
+    for column, value in where.items():
+        table = table[table[column] == value]
+    return {str(key): value for key, value in table.iloc[0].items()} if len(table) else {}
 
 
 def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
     """That one head computes succession, and that nothing before it does."""
-    dominant = choice.low > HEAD_BAR and choice.score > HEAD_RATIO * choice.runner_up_score
-    direct = baselines.set_index("read").loc["W_E + M"]
+    direct = _row(baselines, read="W_E + M")
     return [
-        claim(
-            f"L{choice.layer}H{choice.head} maps tokens to their successors",
-            choice.score,
-            choice.low,
-            choice.high,
-            f"runner-up L{choice.runner_up_layer}H{choice.runner_up_head} "
-            f"{choice.runner_up_score:.2f}, guessing {choice.chance:.2f}",
+        _claim(
+            "head",
+            f"L{choice.layer}H{choice.head} is a successor head",
+            (choice.score, choice.low, choice.high),
+            f"next {choice.runner_up_score:.2f}, chance {choice.chance:.2f}",
             choice.n_tokens,
-            f"interval above {HEAD_BAR}, {HEAD_RATIO:g} times the runner-up",
-            dominant,
+            f"interval above {HEAD_BAR}, score above {HEAD_RATIO:g} times the runner-up's",
+            choice.low > HEAD_BAR and choice.score > HEAD_RATIO * choice.runner_up_score,
         ),
-        claim(
-            "without the head, W_E + M(t) is not enough",
-            direct["score"],
-            direct["score_low"],
-            direct["score_high"],
-            f"with the head {choice.score:.2f}",
-            int(direct["n_tokens"]),
+        _claim(
+            "head",
+            "W_E + M(t) without a head",
+            (direct["score"], direct["score_low"], direct["score_high"]),
+            f"with it {choice.score:.2f}",
+            direct["n_tokens"],
             "interval below the head's",
             direct["score_high"] < choice.low,
         ),
     ]
 
 
-def context_claim(context: pd.DataFrame) -> Claim:
+def context_claim(context: pd.DataFrame, choice: HeadChoice) -> Claim:
     """That the head's succession survives in a real residual stream."""
-    row, alone = context.iloc[0], context.iloc[1]
-    return claim(
-        "the head reads succession off the residual stream in context",
-        row["score"],
-        row["score_low"],
-        row["score_high"],
-        f"off M(t) {alone['score']:.2f}; cosine of M(t) with MLP0 in context {row['cosine']:.2f}",
-        int(row["n_tokens"]),
+    stream = _row(context, read="residual stream in context")
+    alone = _row(context, read="M(t)")
+    return _claim(
+        "head",
+        f"L{choice.layer}H{choice.head} in context",
+        (stream["score"], stream["score_low"], stream["score_high"]),
+        f"on M(t) {alone['score']:.2f}",
+        stream["n_tokens"],
         f"interval above {HEAD_BAR}",
-        row["score_low"] > HEAD_BAR,
+        stream["score_low"] > HEAD_BAR,
     )
 
 
@@ -98,95 +104,86 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
     tested = residues[residues["modulus"] == modulus]
     controls = residues[residues["modulus"] != modulus]
     complete = tested.groupby("member")["good"].all().to_numpy(float)
-    result = bootstrap_means(complete[None], np.arange(len(complete)), seed=seed)
-    (low,), (high,) = result.interval()
-    found = controls.groupby("modulus")["good"].sum()
-    beside = ", ".join(
-        f"mod {m}: {int(n)} of {len(controls[controls['modulus'] == m])}" for m, n in found.items()
-    )
-    pooled = tested.groupby("residue")[
-        ["held_out_hits", "held_out_active", "held_out_members"]
-    ].sum()
-    recall = pooled["held_out_hits"] / pooled["held_out_members"].clip(lower=1)
-    precision = pooled["held_out_hits"] / pooled["held_out_active"].clip(lower=1)
-    worst = np.minimum(recall, precision)
+    members = bootstrap_means(complete[None], np.arange(len(complete)), seed=seed)
+    moduli = ", ".join(str(m) for m in controls["modulus"].unique())
+    counts = ["held_out_hits", "held_out_active", "held_out_members"]
+    hits, active, present = tested.groupby("residue")[counts].sum().clip(lower=1e-9).to_numpy().T
+    worst = np.minimum(hits / present, hits / active)
     return [
-        claim(
-            f"members with a good feature for each of the {modulus} residues",
-            result.estimate[0],
-            low,
-            high,
-            f"good features {beside or 'no other modulus is testable'}",
+        _claim(
+            "features",
+            f"members with {modulus} residues",
+            (members.estimate[0], *members.interval()[:, 0]),
+            f"mod {moduli}: {controls['good'].sum()} of {len(controls)}"
+            if moduli
+            else "no other modulus is testable",
             len(complete),
-            f"at least {MEMBERS_BAR:.0%} of the members, no good feature for the other moduli",
-            result.estimate[0] >= MEMBERS_BAR and not found.any(),
+            f"at least {MEMBERS_BAR:.0%} of members, no good feature for the other moduli",
+            members.estimate[0] >= MEMBERS_BAR and not controls["good"].any(),
         ),
-        claim(
-            f"mod-{modulus} features on held-out numbers: worse of precision and recall",
-            worst.mean(),
-            worst.min(),
-            worst.max(),
+        _claim(
+            "features",
+            "held-out precision, recall",
+            (worst.mean(), worst.min(), worst.max()),
             f"chance {1 / modulus:.2f}",
-            int(pooled["held_out_members"].sum()),
-            "the worst residue at 0.8",
+            present.sum(),
+            "the worse of the two, for the worst residue (interval: over residues), at least 0.8",
             worst.min() >= 0.8,
         ),
     ]
 
 
-def ablation_claims(ablation: pd.DataFrame) -> list[Claim]:
+def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
     """That succession over numbers needs the directions: one claim per source of directions."""
     out = []
-    for source, rows in ablation.groupby("directions", sort=False):
-        removed = rows.set_index("removed")
-        modulus = next(name for name in removed.index if str(name).startswith("mod-"))
-        row = removed.loc[modulus]
-        if "random, variance matched" not in removed.index:
-            out.append(
-                untestable(
-                    f"removing {source} directions",
-                    "no random subspace of this rank holds as much variance",
-                )
-            )
+    for source in ablation["directions"].unique():
+        name = f"left without {source}"
+        row = _row(ablation, directions=source, removed=f"mod-{modulus}")
+        tens = _row(ablation, directions=source, removed="tens")
+        random = _row(ablation, directions=source, removed="random, variance matched")
+        if not random:
+            reason = "no random subspace of this rank holds as much variance"
+            out.append(untestable("ablation", name, reason))
             continue
-        random = removed.loc["random, variance matched"]
         out.append(
-            claim(
-                f"number score left after removing the {modulus} {source} directions",
-                row["ratio"],
-                row["ratio_low"],
-                row["ratio_high"],
-                f"random of the same variance {random['ratio']:.2f}, tens "
-                f"{removed.loc['tens', 'ratio']:.2f}",
-                int(row["n_tokens"]),
-                f"at most {LEFT_BAR}, random at least {KEPT_BAR}",
+            _claim(
+                "ablation",
+                name,
+                (row["ratio"], row["ratio_low"], row["ratio_high"]),
+                f"random {random['ratio']:.2f}, tens {tens['ratio']:.2f}",
+                row["n_tokens"],
+                f"at most {LEFT_BAR} of the number score, random of the same variance at least "
+                f"{KEPT_BAR}",
                 row["ratio"] <= LEFT_BAR and random["ratio"] >= KEPT_BAR,
             )
         )
     return out
 
 
-def arithmetic_claims(arithmetic: pd.DataFrame, source: str) -> list[Claim]:
-    """That adding k (f_j - f_i) edits the number: numbers on the other half's scale, then words."""
-    rows = arithmetic[(arithmetic["directions"] == source) & (arithmetic["digits"] != "carry")]
+def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
+    """That adding k (f_j - f_i) edits a number, and a word: one claim per source and task."""
+    rows = headline_edits(arithmetic)
     out = []
-    for task, part in rows.groupby("task", sort=False):
-        split = "20-99" if task == "numbers" else "other"
-        by_control = part[part["split"] == split].set_index("control")
-        if "none" not in by_control.index:
-            continue
-        row, random = by_control.loc["none"], by_control.loc["random"]
+    for source, task in rows[["directions", "task"]].drop_duplicates().itertuples(index=False):
+        edit, random, permuted = (
+            _row(rows, directions=source, task=task, control=control)
+            for control in ("none", "random", "permuted")
+        )
         out.append(
-            claim(
-                f"editing {task} with {source} directions, carries apart",
-                row["success"],
-                row["success_low"],
-                row["success_high"],
-                f"random vectors {random['success']:.2f}, other residues' "
-                f"{by_control.loc['permuted', 'success']:.2f}",
-                int(row["n_tokens"]),
-                f"interval above {EDIT_BAR} and above the controls'",
-                row["success_low"] > max(EDIT_BAR, random["success_high"]),
+            _claim(
+                "arithmetic",
+                f"edit {task}, {source}",
+                (edit["success"], edit["success_low"], edit["success_high"]),
+                f"random {random['success']:.2f}, permuted {permuted['success']:.2f}",
+                edit["n_tokens"],
+                f"interval above {EDIT_BAR} and above the random vectors'",
+                edit["success_low"] > max(EDIT_BAR, random["success_high"]),
             )
         )
     return out
+
+
+def headline_edits(arithmetic: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count: without carries; numbers where the scale was chosen on other decades."""
+    split = np.where(arithmetic["task"] == "numbers", "20-99", "other")
+    return arithmetic[(arithmetic["digits"] != "carry") & (arithmetic["split"] == split)]

@@ -31,8 +31,8 @@ def latent_activity(ensemble: SAEEnsemble, activations: Activations) -> list[Act
         zip(ensemble.members, ensemble.held_out_folds, strict=True)
     ):
         values = member.encode(activations.x)
-        held_out = torch.as_tensor(activations.held_out(fold))
-        peak = values[torch.as_tensor(activations.fit_rows(fold))].amax(0)
+        held_out = torch.tensor(activations.held_out(fold))
+        peak = values[torch.tensor(activations.fit_rows(fold))].amax(0)
         active = (values > ACTIVE_ABOVE * peak) & (values > 0)
         out.append(Activity(number, values, active, held_out))
     return out

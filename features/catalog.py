@@ -20,10 +20,11 @@ class FeatureCatalog:
     """What was found among the latents of an ensemble."""
 
     features: pd.DataFrame
-    """One row per latent: `member`, `index`, `label` (`mod10/3`, `ordinal/numbers`, `ordinal/shared`,
-    `neither`), `modulus`, `residue`, `precision`, `recall`, `precision_all_tasks`, `selectivity`,
-    `p_value`, `q_value` (the last three on held-out numbers), `rho` (with the index, over numbers),
-    `rho_tasks` (mean over the other tasks), `stability`, `density`, `n_tokens` (held out)."""
+    """One row per latent: `member`, `index`; `label` (`mod10/3`, `ordinal/numbers`,
+    `ordinal/shared`, `neither`); `modulus`, `residue`, `precision` and `recall` (over all numbers,
+    in the worst spelling), `precision_all_tasks`; on held-out numbers `selectivity`, `p_value`,
+    `q_value`, `n_tokens`; on fitted ones `rho` (with the index of numbers) and `rho_tasks` (mean
+    over the other tasks); `stability`, `density`; `cosine_class_mean`, `cosine_probe`."""
     residues: pd.DataFrame
     """One row per member, modulus and residue, for the modulus tested and its controls."""
     order: pd.DataFrame
@@ -34,7 +35,7 @@ class FeatureCatalog:
     """`model`, `hook_name`, the member that the residue vectors come from, ..."""
 
     def save(self, folder: Path) -> None:
-        """Write `features.parquet`, `residues.parquet`, `order.parquet` and `vectors.safetensors`."""
+        """Write the tables as Parquet, and `vectors.safetensors`."""
         for name in TABLES:
             write_parquet(getattr(self, name), folder / f"{name}.parquet")
         with replacing(folder / "vectors.safetensors") as partial:

@@ -50,7 +50,7 @@ def sae_directions(
     out = []
     for member, acts in zip(ensemble.members, activity, strict=True):
         rows = numbers & ~acts.held_out.numpy()
-        fit = fit_residues(acts.active[rows].numpy(), activations.tokens.table[rows], modulus)
+        fit = fit_residues(acts.active.numpy()[rows], activations.tokens.table[rows], modulus)
         best = fit.f1.argmax(0)
         vectors = torch.nn.functional.normalize(member.W_dec[torch.as_tensor(best)], dim=1)
         out.append(

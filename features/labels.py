@@ -36,7 +36,7 @@ def label_features(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> FeatureCatalog:
-    """Label every latent, choosing on the numbers that its member was fitted on and testing on the rest.
+    """Label every latent: chosen on the numbers its member was fitted on, tested on the rest.
 
     Args:
         ensemble: the SAEs.
@@ -79,7 +79,7 @@ def reference_member(residues: pd.DataFrame, modulus: int) -> int:
 def _residue_table(
     activations: Activations, activity: list[Activity], modulus: int
 ) -> pd.DataFrame:
-    """Each member's best latent for each residue (by training F1), on training and held-out numbers."""
+    """Each member's best latent for each residue, by F1 on training numbers."""
     table = activations.tokens.table
     numbers = (table["task"] == "numbers").to_numpy()
     rows = []
@@ -169,7 +169,7 @@ def _label_table(
 
 
 def _labels(features: pd.DataFrame) -> pd.Series:
-    """The rule: a residue chosen on training numbers and confirmed on held-out ones; else order; else neither."""
+    """A residue, if held-out numbers confirm what fitted ones chose; else order; else neither."""
     residue = features["good_train"] & (features["q_value"] <= Q_LEVEL)
     ordered = features["rho"].abs() >= MONOTONE
     shared = ordered & (features["rho_tasks"] * np.sign(features["rho"]) >= MONOTONE)

@@ -13,8 +13,6 @@ MONOTONE = 0.7
 """Rank correlation with the index, in absolute value, that an ordinal feature needs."""
 MIN_INDICES = 5
 """Distinct indices that a task needs before a rank correlation in it means anything."""
-RIDGE = 1e-2
-"""Penalty, as a share of the mean eigenvalue of the covariance."""
 
 
 def rank_correlations(
@@ -35,13 +33,17 @@ def ordered_tasks(table: pd.DataFrame) -> list[str]:
 
 
 class OrdinalDirection(NamedTuple):
-    """The direction along which the index is best read, and how well on indices left out."""
+    """The direction that M(t) moves along as the index grows, and how well the index is read there.
+
+    It is the covariance of M with the index (the pattern, not the weights of a regression), because
+    it is meant to be added to M as the class means are.
+    """
 
     name: str
     """`ordinal/<task>` or `ordinal/shared`."""
     vector: Float[np.ndarray, " d_model"]
     r2: float
-    """Held-out share of the index's variance (five folds by index)."""
+    """Share of the index's variance that the projection on it predicts, on indices left out."""
     r2_permuted: float
     """The same with the indices permuted: the control."""
     n_tokens: int
@@ -50,7 +52,7 @@ class OrdinalDirection(NamedTuple):
 def ordinal_directions(
     x: Float[np.ndarray, "tokens d_model"], tokens: OrdinalTokens, *, seed: int = 0
 ) -> list[OrdinalDirection]:
-    """Ridge regression of the index on M(t), by task and over all tasks together.
+    """The direction of the index in M(t), by task and over all tasks together.
 
     Within `ordinal/shared` the index is standardised and M centred within each task, so that the
     direction cannot live on the differences between tasks.
@@ -74,7 +76,7 @@ def ordinal_directions(
         out.append(
             OrdinalDirection(
                 f"ordinal/{name}",
-                _unit(_ridge(features, target)),
+                _direction(features, target),
                 _held_out_r2(features, target, fold),
                 _held_out_r2(features, permuted, fold),
                 int(rows.sum()),
@@ -83,16 +85,18 @@ def ordinal_directions(
     return out
 
 
-def _ridge(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
-    gram = x.T @ x
-    penalty = RIDGE * np.trace(gram) / len(gram)
-    return np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y)
+def _direction(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
+    covariance = x.T @ y
+    return covariance / np.linalg.norm(covariance)
 
 
 def _held_out_r2(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
     predicted = np.empty_like(y)
     for f in np.unique(fold):
-        predicted[fold == f] = x[fold == f] @ _ridge(x[fold != f], y[fold != f])
+        here, others = fold == f, fold != f
+        direction = _direction(x[others], y[others])
+        along = x[others] @ direction
+        predicted[here] = (x[here] @ direction) * (along @ y[others]) / (along @ along)
     return float(1 - ((y - predicted) ** 2).sum() / (y**2).sum())
 
 
@@ -106,7 +110,3 @@ def _permuted_target(part: pd.DataFrame, seed: int) -> np.ndarray:
         moved = rows["index"].map(swap)
         out[rows.index] = (moved - moved.mean()) / moved.std()
     return out.to_numpy()
-
-
-def _unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v)

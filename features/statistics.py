@@ -1,4 +1,4 @@
-"""Intervals and tests, all by (task, index) clusters: an element's spellings are not independent."""
+"""Intervals and tests by (task, index) clusters: an element's spellings are not independent."""
 
 from dataclasses import dataclass
 

@@ -61,16 +61,11 @@ def _refuse_shadows() -> None:
     home = Path(__file__).parent.parent
     for package in ("lm", "sae", "training", "features", "eval"):
         spec = util.find_spec(package)
-        found = Path(spec.origin).parent.parent if spec and spec.origin else None
-        if found != home:
-            where = (
-                spec.submodule_search_locations[0]
-                if spec and spec.submodule_search_locations
-                else "nothing"
-            )
+        found = Path(spec.origin).parent if spec and spec.origin else None
+        if found != home / package:
             raise ImportError(
-                f"`{package}` should be ordinal's ({home / package}) but {where} comes first on the "
-                "path: start Python elsewhere, or rename that folder."
+                f"`{package}` should be ordinal's ({home / package}), but {found} comes first on "
+                "the path: start Python elsewhere, or rename that folder."
             )
 
 

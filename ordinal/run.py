@@ -78,7 +78,7 @@ class Run:
                         path.unlink(missing_ok=True)
 
     def table(self, name: str) -> "pd.DataFrame":
-        """A table of the verification: `heads`, `baselines`, `ablation`, `arithmetic`, `edits`, ..."""
+        """A table in `verification/`: `heads`, `baselines`, `ablation`, `arithmetic`, ..."""
         return read_parquet(self.verification / f"{name}.parquet")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def heads(run: Run) -> pd.DataFrame:
     table, choice, baselines = _scan(model, scored, config.ln, config.seed)
     run.forget_after("heads")
     with replacing(run.folder / "tokens") as partial:
-        tokens.dataset.save_to_disk(str(partial))
+        tokens.save(partial)
     write_parquet(baselines, run.verification / "baselines.parquet")
     write_parquet(table, run.verification / "heads.parquet")
     run.write_json("head.json", choice._asdict())
@@ -150,20 +150,18 @@ def verify(run: Run) -> pd.DataFrame:
     read = readouts(model, activations.tokens, head.layer, head.head)
     claims = verdicts.head_claims(head, read_parquet(run.verification / "baselines.parquet"))
     if run.config.verify.in_context:
-        claims.append(verdicts.context_claim(_in_context(run, read)))
+        claims.append(verdicts.context_claim(_in_context(run, read), head))
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")
     modulus, seed = run.config.features.modulus, run.config.seed
     if "not_testable" in catalog.metadata:
         ablation = arithmetic = edits = pd.DataFrame()
-        claims.append(
-            verdicts.untestable(f"mod-{modulus} features", catalog.metadata["not_testable"])
-        )
+        reason = catalog.metadata["not_testable"]
+        claims.append(verdicts.untestable("features", f"mod-{modulus} features", reason))
     else:
         claims += verdicts.residue_claims(catalog.residues, modulus, seed=seed)
         ablation, edits, arithmetic = _patch(run, read)
-        claims += verdicts.ablation_claims(ablation)
-        for source in arithmetic["directions"].unique():
-            claims += verdicts.arithmetic_claims(arithmetic, source)
+        claims += verdicts.ablation_claims(ablation, modulus)
+        claims += verdicts.arithmetic_claims(arithmetic)
     write_parquet(edits, run.verification / "edits.parquet")
     write_parquet(ablation, run.verification / "ablation.parquet")
     write_parquet(arithmetic, run.verification / "arithmetic.parquet")
@@ -232,9 +230,11 @@ def head_logits(run: Run, read: "list[Readout]") -> pd.DataFrame:
         rows = table.loc[readout.rows.tolist()]
         logits = readout.circuit.logits(run.activations.x[readout.rows])
         frame = pd.DataFrame(logits.numpy(), index=rows["text"], columns=rows["text"])
-        long = frame.rename_axis("source").rename_axis("candidate", axis=1).stack()
         frames.append(
-            long.rename("logit").reset_index().assign(task=readout.task, form=rows["form"].iloc[0])
+            frame.rename_axis("source")
+            .reset_index()
+            .melt("source", var_name="candidate", value_name="logit")
+            .assign(task=readout.task, form=rows["form"].iloc[0])
         )
     return pd.concat(frames, ignore_index=True)
 
@@ -245,7 +245,7 @@ def _same_model(run: Run, model: "LanguageModel") -> None:
     if made and model.info.revision and made != model.info.revision:
         raise OrdinalError(
             f"{run.folder} was trained on {run.config.model} at {made[:12]}, which is now at "
-            f"{model.info.revision[:12]}. Type `ordinal train {run.folder}` to train on the new one."
+            f"{model.info.revision[:12]}. Type `ordinal train {run.folder}` to train again."
         )
 
 

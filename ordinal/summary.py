@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lm.files import read_parquet
 from ordinal.run import Run, open_run
-from ordinal.tables import print_json, print_table, with_interval
+from ordinal.tables import intervals, print_json, print_table
 
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
@@ -21,9 +20,7 @@ def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) 
     if as_json:
         print_json("heads", table)
         return
-    shown = table.head(top).assign(
-        interval=with_interval(table, "score", "score_low", "score_high")
-    )
+    shown = table.head(top).assign(interval=intervals(table, "score", "score_low", "score_high"))
     columns = {"layer": "layer", "head": "head", "interval": "score [95%]", "pooled": "pooled"}
     columns |= {"all_spellings": "all spellings", "n_tokens": "tokens"}
     print_table(shown, columns, f"successor score of {len(table)} heads: {target}")
@@ -35,7 +32,7 @@ def print_features(run: Run, top: int, as_json: bool) -> None:
     if as_json:
         print_json("features", table)
         return
-    labelled = table[table["label"] != "neither"].sort_values(["label", "q_value", "member"])
+    labelled = table[table["label"] != "neither"].sort_values(by=["label", "q_value", "member"])
     columns = {
         "label": "label",
         "member": "member",
@@ -51,29 +48,44 @@ def print_features(run: Run, top: int, as_json: bool) -> None:
 
 
 def print_claims(run: Run, as_json: bool) -> None:
-    """The scorecard."""
+    """The scorecard: a line for each claim, and a table of the edits."""
     claims = pd.DataFrame(run.read_json("summary.json")["claims"])
     if as_json:
         print_json("claims", claims)
         return
+    holds = {"supported": "yes", "not supported": "NO", "not testable": "-"}
     shown = claims.assign(
-        interval=with_interval(claims, "value", "low", "high"), n=claims["n"].astype(int)
+        interval=intervals(claims, "value", "low", "high"), holds=claims["verdict"].map(holds)
     )
-    columns = {"claim": "claim", "interval": "value [95%]", "control": "control"}
-    print_table(shown, columns | {"n": "n", "verdict": "verdict"}, f"claims: {run.config.model}")
+    columns = {"claim": "claim", "interval": "value [95%]", "control": "control", "n": "n"}
+    edits = shown["about"] == "arithmetic"
+    print_table(shown[~edits], columns | {"holds": "holds"}, f"{run.config.model}: claims")
+    if edits.any():
+        print_table(*_edit_table(run))
+
+
+def _edit_table(run: Run) -> tuple[pd.DataFrame, dict[str, str], str]:
+    """Success of the edits, one row a task: each source of directions, and the random control."""
+    from eval.verdicts import headline_edits
+
+    rows = headline_edits(run.table("arithmetic"))
+    real = rows[rows["control"] == "none"]
+    wide = pd.DataFrame({"task": real["task"].unique()}).set_index("task")
+    for source, part in real.groupby("directions", sort=False):
+        part = part.set_index("task")
+        interval = intervals(part, "success", "success_low", "success_high")
+        wide[str(source)] = pd.Series(interval, index=part.index)
+    wide["random"] = rows[rows["control"] == "random"].groupby("task")["success"].max()
+    title = "M(t) + k (f_j - f_i): share of edits after which the head says the edited successor"
+    return wide.reset_index(), {name: name for name in ["task", *wide.columns]}, title
 
 
 def print_summary(run: Run) -> None:
-    """The claims, the best heads and the paths."""
-    heads = read_parquet(run.verification / "heads.parquet").head(2)
-    shown = heads.assign(interval=with_interval(heads, "score", "score_low", "score_high"))
-    print_table(
-        shown, {"layer": "layer", "head": "head", "interval": "score [95%]", "n_tokens": "n"}
-    )
+    """The claims and the paths."""
     print_claims(run, as_json=False)
     print(f"Look:   {run.folder / 'report.html'}")
     print(f"Take:   ordinal export {run.folder}")
-    print(f"Read:   {run.folder / 'summary.json'}, {run.folder / 'features.parquet'}")
+    print(f"Tables: {run.folder}/ (features.parquet, verification/, summary.json)")
 
 
 def print_next(run: Run, step: str) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 def print_json(name: str, table: pd.DataFrame) -> None:
     """`{"<name>": [one object per row, keys as the columns]}` on stdout; NaN as null."""
-    print(json.dumps({name: json.loads(table.to_json(orient="records", double_precision=6))}))
+    print(json.dumps({name: json.loads(str(table.to_json(orient="records")))}))
 
 
 def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -> None:
@@ -24,14 +24,18 @@ def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -
     Console().print(grid)
 
 
-def with_interval(table: pd.DataFrame, value: str, low: str, high: str) -> "pd.Series[str]":
-    """`0.93 [0.90, 0.96]`."""
-    return table.apply(
-        lambda row: (
-            "-" if pd.isna(row[value]) else f"{row[value]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
-        ),
-        axis=1,
-    )
+def with_interval(value: float, low: float, high: float) -> str:
+    """`.93 [.90, .96]`."""
+    return "-" if pd.isna(value) else f"{_short(value)} [{_short(low)}, {_short(high)}]"
+
+
+def intervals(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+    """`with_interval` of each row."""
+    return [with_interval(*row) for row in table[[value, low, high]].itertuples(index=False)]
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".", 1) if 0 <= value < 0.995 else f"{value:.2f}"
 
 
 def _cell(value: object) -> str:

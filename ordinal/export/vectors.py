@@ -40,7 +40,7 @@ def export_vectors(run: Run, out: Path | None = None) -> Path:
     path = out or run.folder / "export" / "vectors.safetensors"
     head, catalog = run.head, run.catalog
     evidence: dict[str, dict[str, Any]] = {
-        row["name"]: row.to_dict() for _, row in catalog.order.iterrows()
+        str(row["name"]): {str(k): v for k, v in row.items()} for _, row in catalog.order.iterrows()
     }
     metadata = {
         "format": "ordinal-vectors",

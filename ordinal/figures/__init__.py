@@ -1,1 +1,1 @@
-"""Every figure, drawn in one place."""
+"""Plotly figures, one file for each; they take tables and know nothing of pages."""

@@ -1,1 +1,1 @@
-"""The report: one file that opens without a network."""
+"""One page about a run, to open without a network."""

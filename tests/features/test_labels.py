@@ -79,7 +79,6 @@ def test_the_vectors_are_the_planted_directions(labelled) -> None:
     assert json.loads(catalog.metadata["latents"]) == list(range(10))
     for r in range(10):
         assert torch.allclose(catalog.vectors[f"mod10/{r}"], truth.residues[r], atol=1e-5)
-    assert abs(catalog.vectors["ordinal/numbers"] @ truth.ordinal) > 0.9
 
 
 def test_identical_members_are_perfectly_stable(labelled) -> None:

@@ -3,6 +3,7 @@
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,9 +57,16 @@ def test_the_offline_run_can_be_read_back(tmp_path):
     said = []
     record(tmp_path / "run", said)
     (path,) = tmp_path.glob("run/wandb/offline-run-*/*.wandb")
+    # wandb's own process writes the file, up to some milliseconds after `finish` has returned.
+    deadline = time.monotonic() + 20
+    kind = None
+    while kind != "exit":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+        found = [wandb_internal_pb2.Record.FromString(data) for data in records(path)]
+        kind = found[-1].WhichOneof("record_type") if found else None
     history, config = {}, {}
-    for data in records(path):
-        parsed = wandb_internal_pb2.Record.FromString(data)
+    for parsed in found:
         for item in parsed.history.item:
             key = item.key or "/".join(item.nested_key)
             history.setdefault(parsed.history.step.num, {})[key] = json.loads(item.value_json)

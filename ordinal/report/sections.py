@@ -1,0 +1,272 @@
+"""What each section of the report shows, in the order of the page; the words are the template's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eval.verdicts import EDIT_BAR, HEAD_BAR, KEPT_BAR, LEFT_BAR, headline_edits
+from ordinal.figures.ablation import digits_left, score_left
+from ordinal.figures.activations import feature_activation
+from ordinal.figures.arithmetic import edit_success
+from ordinal.figures.heads import head_map, readings, task_scores
+from ordinal.figures.logits import LARGEST, logit_map
+from ordinal.figures.residues import residue_map
+from ordinal.figures.stability import stability_by_label
+from ordinal.figures.ticks import number_ticks, outcomes, word_ticks
+from ordinal.report.frames import (
+    feature_numbers,
+    reading_scores,
+    reference_features,
+    task_frame,
+    word_names,
+)
+from ordinal.report.tables import Table, from_frame, interval, number
+from ordinal.run import Run
+
+Section = dict[str, Any]
+VERDICTS = {"supported": ("✓", "yes"), "not supported": ("✗", "no"), "not testable": ("○", "open")}
+"""Icon and CSS class of each verdict."""
+
+
+def header(run: Run) -> Section:
+    """What was studied."""
+    tokens, model = run.activations.tokens, Path(run.config.model)
+    return {
+        "model": run.config.model,
+        "name": model.name if model.is_dir() else run.config.model,
+        "revision": run.activations.metadata.get("revision", ""),
+        "head": run.head,
+        "n_tokens": len(tokens),
+        "tasks": tokens.table.groupby("task", sort=False).size().to_dict(),
+        "n_members": len(run.ensemble),
+        "n_latents": run.ensemble.members[0].d_sae,
+        "d_model": run.activations.x.shape[1],
+        "config": run.config.to_yaml(),
+        "folder": str(run.folder),
+        "score": interval(run.head.score, run.head.low, run.head.high),
+    }
+
+
+def scorecard(run: Run) -> Section:
+    """The claims, those about directions that need no SAE apart."""
+    claims = run.read_json("summary.json")["claims"]
+    for claim in claims:
+        claim["icon"], claim["kind"] = VERDICTS[claim["verdict"]]
+        claim["printed"] = interval(claim["value"], claim["low"], claim["high"])
+    ablation = run.table("ablation")
+    sources = [] if ablation.empty else list(ablation["directions"].unique())
+    witnesses = [source for source in sources if source != "SAE"]
+
+    def is_witness(claim: dict[str, Any]) -> bool:
+        return claim["claim"].endswith(tuple(witnesses))
+
+    main = [claim for claim in claims if not is_witness(claim)]
+    beside = [claim for claim in claims if is_witness(claim)]
+    return {
+        "claims": main,
+        "witnesses": beside,
+        "counts": {v: sum(c["verdict"] == v for c in claims) for v in VERDICTS},
+        "open": [claim for claim in main if claim["verdict"] != "supported"],
+        "open_witnesses": sum(claim["verdict"] != "supported" for claim in beside),
+    }
+
+
+def heads(run: Run) -> Section:
+    """Section 2: the map of heads, the chosen head by task, and what there is without it."""
+    table, head = run.table("heads"), run.head
+    reading = reading_scores(run)
+    columns = {"read": "what is read", "score": "score [95%]", "n_tokens": "tokens"}
+    best = {"layer": "layer", "head": "head", "score": "score [95%]", "pooled": "pooled"}
+    best |= {"all_spellings": "all spellings", "n_tokens": "tokens", "n_clusters": "elements"}
+    return {
+        "map": head_map(table, (head.layer, head.head)),
+        "tasks": task_scores(task_frame(run)),
+        "readings": readings(reading),
+        "reading_table": from_frame(reading, columns, ["score"]),
+        "best": from_frame(table.head(5), best, ["score"], n_text=0),
+        "n_heads": len(table),
+        "n_above": int(np.sum(table["score"].to_numpy() > HEAD_BAR)),
+        "bar": HEAD_BAR,
+        "cosine": _cosine(run),
+    }
+
+
+def _cosine(run: Run) -> str | None:
+    if not (run.verification / "context.parquet").is_file():
+        return None
+    return number(float(run.table("context")["cosine"].iloc[0]))
+
+
+def logits(run: Run) -> Section:
+    """The chosen head's token-by-token logits, for each task and spelling."""
+    table = run.table("logits")
+    keys = table[["task", "form"]].drop_duplicates().itertuples(index=False)
+    maps = [
+        (task, form, logit_map(table.loc[(table["task"] == task) & (table["form"] == form)]))
+        for task, form in keys
+    ]
+    return {"maps": maps, "largest": LARGEST}
+
+
+def features(run: Run) -> Section:
+    """The residue features of the reference member, and other moduli beside them."""
+    catalog = run.catalog
+    modulus = int(catalog.metadata.get("modulus", run.config.features.modulus))
+    base = {"modulus": modulus, "not_testable": catalog.metadata.get("not_testable")}
+    if base["not_testable"]:
+        return base
+    residues = catalog.residues
+    latents = json.loads(catalog.metadata["latents"])
+    reference = reference_features(run)
+    columns = {"residue": "residue", "index": "latent", "label": "label"}
+    columns |= {"precision": "precision", "recall": "recall"}
+    columns |= {"held_out_precision": "held-out precision", "held_out_recall": "held-out recall"}
+    columns |= {"q_value": "q", "precision_all_tasks": "precision, all tasks"}
+    columns |= {"stability": "stability"}
+    columns |= {"cosine_class_mean": "cos, class mean", "cosine_probe": "cos, probe"}
+    numbers = feature_numbers(run, latents)
+    return base | {
+        "member": int(catalog.metadata["member"]),
+        "plots": [
+            feature_activation(rows, threshold, f"{r} mod {modulus}: latent {latents[r]}")
+            for r, (rows, threshold) in enumerate(numbers)
+        ],
+        "map": residue_map(residues),
+        "table": from_frame(reference, columns, n_text=0),
+        "moduli": Table(
+            ["modulus", "good features", "members with all", "mean F1, training"],
+            [_modulus_row(residues, m) for m in residues["modulus"].unique()],
+            0,
+        ),
+        "n_permutations": run.config.features.permutations,
+        "n_held_out": int(reference["n_tokens"].iloc[0]),
+    }
+
+
+def _modulus_row(residues: pd.DataFrame, modulus: int) -> list[str]:
+    rows = residues.loc[residues["modulus"] == modulus]
+    good = rows.pivot(index="member", columns="residue", values="good").to_numpy(bool)
+    return [
+        str(modulus),
+        f"{good.sum()} of {good.size}",
+        f"{good.all(1).sum()} of {len(good)}",
+        number(float(np.mean(rows["f1_train"].to_numpy()))),
+    ]
+
+
+def ablation(run: Run) -> Section:
+    """Necessity."""
+    table = run.table("ablation")
+    if table.empty:
+        return {}
+    columns = {"directions": "directions", "removed": "removed", "rank": "rank"}
+    columns |= {"variance_removed": "variance removed", "score_before": "score before"}
+    columns |= {"score": "score after", "ratio": "share left [95%]"}
+    columns |= {"units_right": "units right", "tens_right": "tens right"}
+    columns |= {"n_tokens": "numbers", "n_subspaces": "subspaces"}
+    first = table["directions"].iloc[0]
+    return {
+        "left": score_left(table, (LEFT_BAR, KEPT_BAR)),
+        "digits": digits_left(table.loc[table["directions"] == first]),
+        "source": first,
+        "table": from_frame(table, columns, ["ratio"], n_text=2),
+        "bars": (LEFT_BAR, KEPT_BAR),
+    }
+
+
+def arithmetic(run: Run) -> Section:
+    """Sufficiency: the tick tables, and success by task beside its controls."""
+    table, edits = run.table("arithmetic"), run.table("edits")
+    if table.empty:
+        return {}
+    modulus = run.config.features.modulus
+    first = table["directions"].iloc[0]
+    mine = edits.loc[edits["directions"] == first]
+    cells = {name: outcomes(mine.loc[mine["control"] == name]) for name in ("none", "random")}
+    numbers = {name: rows.loc[rows["task"] == "numbers"] for name, rows in cells.items()}
+    words = {
+        task: cells["none"].loc[cells["none"]["task"] == task]
+        for task in cells["none"]["task"].unique()
+        if task != "numbers"
+    }
+    return {
+        "ticks": {name: number_ticks(rows, modulus) for name, rows in numbers.items()},
+        "words": [
+            word_ticks(rows, word_names(run, task), task.replace("_", " "))
+            for task, rows in words.items()
+        ],
+        "shares": {
+            name: [f"{np.mean(rows['outcome'].to_numpy() == outcome):.0%}" for outcome in (2, 1, 0)]
+            for name, rows in numbers.items()
+        },
+        "success": edit_success(headline_edits(table), EDIT_BAR),
+        "source": first,
+        "sources": list(table["directions"].unique()),
+        "table": _arithmetic_table(table),
+        "bar": EDIT_BAR,
+        "n_edits": len(mine[mine["control"] == "none"]),
+    }
+
+
+def _arithmetic_table(table: pd.DataFrame) -> Table:
+    """Each task and kind of edit, with every source's success and controls side by side."""
+    sources = list(table["directions"].unique())
+    rows = []
+    keys = ["task", "split", "digits"]
+    for task, split, digits in table[keys].drop_duplicates().itertuples(index=False):
+        part = table.loc[(table[keys] == (task, split, digits)).all(axis=1)]
+        row = [str(task).replace("_", " "), "other numbers" if split == "other" else str(split)]
+        row[1] = "all" if task != "numbers" else row[1]
+        row.append("carries" if digits == "carry" else "no carries")
+        for source in sources:
+            by_control = part.loc[part["directions"] == source].set_index("control")
+            for control in ("none", "random", "permuted"):
+                if control in by_control.index:
+                    found = by_control.loc[control]
+                    columns = [found[c] for c in ("success", "success_low", "success_high")]
+                    row.append(interval(*columns) if control == "none" else number(columns[0]))
+                else:
+                    row.append(number(None))
+        edited = part.loc[(part["directions"] == sources[0]) & (part["control"] == "none")]
+        for column in ("last_digit", "logit_gain", "scale", "n_edits", "n_tokens"):
+            row.append(number(edited[column].item()))
+        rows.append(row)
+    headings = ["task", "numbers", "digits"]
+    for source in sources:
+        headings += [f"{source} [95%]", "random", "other residues"]
+    headings += ["last digit", "logit gain", "scale", "edits", "tokens"]
+    return Table(headings, rows, 3)
+
+
+def order(run: Run) -> Section:
+    """Ordinal directions, the labels that latents got, and their stability."""
+    catalog = run.catalog
+    directions = catalog.order.assign(
+        beats=np.where(catalog.order["r2"] > catalog.order["r2_permuted"], "✓ yes", "✗ no")
+    )
+    columns = {"name": "direction", "r2": "R², held out", "r2_permuted": "R², permuted (control)"}
+    columns |= {"beats": "above its control", "n_tokens": "tokens"}
+    labels = catalog.features["label"]
+    kinds = catalog.features.assign(
+        kind=labels.where(~labels.str.startswith("mod"), labels.str.split("/").str[0])
+    )
+    headings = {"kind": "label", "latents": "latents", "members": "in members"}
+    headings |= {"q_value": "median q", "stability": "median stability"}
+    by_kind = kinds.groupby("kind", as_index=False).agg(
+        latents=("index", "size"),
+        members=("member", "nunique"),
+        q_value=("q_value", "median"),
+        stability=("stability", "median"),
+    )
+    mmcs = float(np.mean(kinds["stability"].to_numpy()))
+    return {
+        "directions": from_frame(directions, columns),
+        "weak": directions.loc[directions["beats"].str.startswith("✗"), "name"].tolist(),
+        "labels": from_frame(by_kind, headings),
+        "stability": None if np.isnan(mmcs) else stability_by_label(kinds),
+        "mmcs": number(mmcs),
+        "n_latents": len(kinds),
+    }

@@ -1,0 +1,1 @@
+"""What a sparse autoencoder is: the architectures, the ensemble, the SAELens format."""

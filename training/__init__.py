@@ -1,0 +1,1 @@
+"""How sparse autoencoders are fitted: the harvest of MLP0 outputs, the fit, the tracking."""
