@@ -52,6 +52,11 @@ def untestable(about: str, name: str, reason: str) -> Claim:
     return Claim(about, name, np.nan, np.nan, np.nan, reason, 0, "", "not testable")
 
 
+def _short(value: float) -> str:
+    """Two decimals, without a leading zero: the controls stand in a narrow column."""
+    return f"{value:.2f}".removeprefix("0")
+
+
 def _row(table: pd.DataFrame, **where: object) -> dict[str, Any]:
     """The first row with these values; empty when there is none."""
     for column, value in where.items():
@@ -67,16 +72,16 @@ def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
             "head",
             f"L{choice.layer}H{choice.head} is a successor head",
             (choice.score, choice.low, choice.high),
-            f"next {choice.runner_up_score:.2f}, chance {choice.chance:.2f}",
+            f"next {_short(choice.runner_up_score)}, chance {_short(choice.chance)}",
             choice.n_tokens,
             f"interval above {HEAD_BAR}, score above {HEAD_RATIO:g} times the runner-up's",
             choice.low > HEAD_BAR and choice.score > HEAD_RATIO * choice.runner_up_score,
         ),
         _claim(
             "head",
-            "W_E + M(t) without a head",
+            "W_E + M(t) without head",
             (direct["score"], direct["score_low"], direct["score_high"]),
-            f"with it {choice.score:.2f}",
+            f"with it {_short(choice.score)}",
             direct["n_tokens"],
             "interval below the head's",
             direct["score_high"] < choice.low,
@@ -92,7 +97,7 @@ def context_claim(context: pd.DataFrame, choice: HeadChoice) -> Claim:
         "head",
         f"L{choice.layer}H{choice.head} in context",
         (stream["score"], stream["score_low"], stream["score_high"]),
-        f"on M(t) {alone['score']:.2f}",
+        f"on M(t) {_short(alone['score'])}",
         stream["n_tokens"],
         f"interval above {HEAD_BAR}",
         stream["score_low"] > HEAD_BAR,
@@ -123,11 +128,11 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
         ),
         _claim(
             "features",
-            "held-out precision, recall",
+            "held-out min(P, R)",
             (worst.mean(), worst.min(), worst.max()),
-            f"chance {1 / modulus:.2f}",
+            f"chance {_short(1 / modulus)}",
             present.sum(),
-            "the worse of the two, for the worst residue (interval: over residues), at least 0.8",
+            "precision and recall at least 0.8 for the worst residue (interval: over residues)",
             worst.min() >= 0.8,
         ),
     ]
@@ -150,7 +155,7 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
                 "ablation",
                 name,
                 (row["ratio"], row["ratio_low"], row["ratio_high"]),
-                f"random {random['ratio']:.2f}, tens {tens['ratio']:.2f}",
+                f"random {_short(random['ratio'])}, tens {_short(tens['ratio'])}",
                 row["n_tokens"],
                 f"at most {LEFT_BAR} of the number score, random of the same variance at least "
                 f"{KEPT_BAR}",
@@ -174,7 +179,7 @@ def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
                 "arithmetic",
                 f"edit {task}, {source}",
                 (edit["success"], edit["success_low"], edit["success_high"]),
-                f"random {random['success']:.2f}, permuted {permuted['success']:.2f}",
+                f"random {_short(random['success'])}, permuted {_short(permuted['success'])}",
                 edit["n_tokens"],
                 f"interval above {EDIT_BAR} and above the random vectors'",
                 edit["success_low"] > max(EDIT_BAR, random["success_high"]),

@@ -23,7 +23,7 @@ class ResidueDirections:
     """One direction for each residue modulo m, none of them fitted on the numbers held out."""
 
     source: str
-    """`SAE`, `class means` or `linear probe`."""
+    """`SAE`, `class means` or `probe`."""
     member: int
     """Member of the ensemble, or fold, that they come from."""
     vectors: Float[Tensor, "modulus d_model"]
@@ -66,7 +66,7 @@ def class_mean_directions(activations: Activations, modulus: int) -> list[Residu
 
 def probe_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
     """Rows of a ridge-regression probe of n mod m on M(t) (section 3.2); one set per fold."""
-    return _witnesses(activations, modulus, "linear probe", _probe)
+    return _witnesses(activations, modulus, "probe", _probe)
 
 
 def _witnesses(activations, modulus, source, fit) -> list[ResidueDirections]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import SafetensorError
+
 from lm.errors import OrdinalError
 
 if TYPE_CHECKING:
@@ -33,9 +35,10 @@ def replacing(path: Path) -> Iterator[Path]:
             _remove(old)
         else:
             os.replace(partial, path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise OrdinalError(
-            f"{path} could not be written ({error.strerror or error}); what was there before is "
+            f"{path} could not be written ({reason}); what was there before is "
             "untouched. Free some space or name another folder."
         ) from error
     finally:
@@ -66,5 +69,5 @@ def read_parquet(path: Path) -> "pd.DataFrame":
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.unlink()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pandas as pd
+from tqdm import tqdm
 
 from lm.errors import OrdinalError
 from lm.files import replacing, write_parquet
@@ -180,7 +181,7 @@ def _patch(run: Run, read: "list[Readout]") -> tuple[pd.DataFrame, pd.DataFrame,
     seed, modulus = config.seed, config.features.modulus
     sources = residue_directions(run)
     ablations, edits = [], []
-    for sets in sources:
+    for sets in tqdm(sources, "patching", leave=False, delay=1, disable=None):
         ablations.append(
             ablation_table(
                 sets,

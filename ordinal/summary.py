@@ -76,7 +76,8 @@ def _edit_table(run: Run) -> tuple[pd.DataFrame, dict[str, str], str]:
         interval = intervals(part, "success", "success_low", "success_high")
         wide[str(source)] = pd.Series(interval, index=part.index)
     wide["random"] = rows[rows["control"] == "random"].groupby("task")["success"].max()
-    title = "M(t) + k (f_j - f_i): share of edits after which the head says the edited successor"
+    wide["n"] = real.groupby("task")["n_tokens"].max()
+    title = "edits M(t) + k (f_j - f_i): share that give exactly the edited successor"
     return wide.reset_index(), {name: name for name in ["task", *wide.columns]}, title
 
 

@@ -15,7 +15,7 @@ def print_json(name: str, table: pd.DataFrame) -> None:
 
 def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -> None:
     """Some columns of a table, under the headings given."""
-    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
     for column, heading in columns.items():
         numeric = pd.api.types.is_numeric_dtype(table[column])
         grid.add_column(heading, justify="right" if numeric else "left", overflow="fold")
@@ -25,8 +25,8 @@ def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    """`.93 [.90, .96]`."""
-    return "-" if pd.isna(value) else f"{_short(value)} [{_short(low)}, {_short(high)}]"
+    """`.93 [.90,.96]`."""
+    return "-" if pd.isna(value) else f"{_short(value)} [{_short(low)},{_short(high)}]"
 
 
 def intervals(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
@@ -35,10 +35,10 @@ def intervals(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1) if 0 <= value < 0.995 else f"{value:.2f}"
+    return f"{value:.2f}".removeprefix("0").replace("1.00", "1.0")
 
 
 def _cell(value: object) -> str:
     if isinstance(value, float):
-        return "-" if pd.isna(value) else f"{value:.3g}" if abs(value) < 0.01 else f"{value:.2f}"
+        return "-" if pd.isna(value) else f"{value:.2f}"
     return str(value)

@@ -26,11 +26,12 @@ def overview(
     figure = make_subplots(
         rows=3,
         cols=1,
-        row_heights=[0.36, 0.32, 0.32],
-        vertical_spacing=0.09,
+        row_heights=[0.34, 0.33, 0.33],
+        vertical_spacing=0.075,
         subplot_titles=[
             f"Features of n mod {modulus}: activation over the numbers {FIRST} to {LAST}",
-            "M(n) + k (f_j − f_i): the head then says the successor of the edited number",
+            "M(n) + k (f<sub>j</sub> − f<sub>i</sub>): the head then says the edited number's "
+            "successor (blue), its last digit only (amber), or neither (grey)",
             "Control: the same with random vectors of the same length",
         ],
     )
@@ -56,7 +57,7 @@ def overview(
         for note in panels.layout.annotations:
             figure.add_annotation(note, row=row, col=1)
         figure.update_yaxes(range=[modulus - 0.5, -2], row=row, col=1)
-    finish(figure, height=560)
+    finish(figure, height=580)
     figure.update_layout(margin=dict(t=30, l=8, r=8, b=8))
     figure.update_xaxes(showgrid=False, zeroline=False)
     figure.update_yaxes(showgrid=False, autorange="reversed", row=1, col=1)

@@ -10,9 +10,9 @@ RIGHT, HALF, WRONG = "#2f7fc1", "#e09a2b", "rgba(128, 134, 144, 0.28)"
 OTHER = "#d1602d"
 """Vermilion, for what should not be there."""
 CONTROL = "#868c96"
-SOURCES = {"SAE": RIGHT, "class means": "#1f9a7a", "linear probe": "#a86fb8"}
+SOURCES = {"SAE": RIGHT, "class means": "#1f9a7a", "probe": "#a86fb8"}
 """Directions, by where they come from."""
-SYMBOLS = {"SAE": "circle", "class means": "square", "linear probe": "diamond"}
+SYMBOLS = {"SAE": "circle", "class means": "square", "probe": "diamond"}
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 _INK = {"light": ("#20242b", "#dcdfe4", "#9aa1ab"), "dark": ("#e4e6ea", "#343a44", "#6d7480")}
@@ -32,7 +32,7 @@ def _template(mode: str) -> go.layout.Template:
         font=dict(family=FONT, size=12, color=ink),
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        colorway=[RIGHT, OTHER, SOURCES["class means"], SOURCES["linear probe"], HALF, CONTROL],
+        colorway=[RIGHT, OTHER, SOURCES["class means"], SOURCES["probe"], HALF, CONTROL],
         hoverlabel=dict(bgcolor=surface, bordercolor=axis, font=dict(family=FONT, color=ink)),
         xaxis=lines,
         yaxis=lines,

@@ -20,7 +20,9 @@ def task_frame(run: Run) -> pd.DataFrame:
         `n_tokens`, `n_elements`.
     """
     head = run.head
-    table = run.table("heads").set_index(["layer", "head"])
+    by_head = {(row["layer"], row["head"]): row for row in run.table("heads").to_dict("records")}
+    best = by_head[head.layer, head.head]
+    second = by_head[head.runner_up_layer, head.runner_up_head]
     scored = scored_tokens(run.activations.tokens, run.config.tokens.scored_numbers)
     sources = scored.table.loc[is_source(scored)]
     rows = []
@@ -30,8 +32,8 @@ def task_frame(run: Run) -> pd.DataFrame:
         rows.append(
             {
                 "task": task,
-                "score": float(table.loc[(head.layer, head.head), task]),
-                "runner_up": float(table.loc[(head.runner_up_layer, head.runner_up_head), task]),
+                "score": best[task],
+                "runner_up": second[task],
                 "chance": len(spellings.unique()) / len(spellings),
                 "n_tokens": len(here),
                 "n_elements": len(here["index"].unique()),

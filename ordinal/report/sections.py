@@ -217,7 +217,8 @@ def _arithmetic_table(table: pd.DataFrame) -> Table:
     rows = []
     keys = ["task", "split", "digits"]
     for task, split, digits in table[keys].drop_duplicates().itertuples(index=False):
-        part = table.loc[(table[keys] == (task, split, digits)).all(axis=1)]
+        here = (table["task"] == task) & (table["split"] == split) & (table["digits"] == digits)
+        part = table.loc[here]
         row = [str(task).replace("_", " "), "other numbers" if split == "other" else str(split)]
         row[1] = "all" if task != "numbers" else row[1]
         row.append("carries" if digits == "carry" else "no carries")
