@@ -50,8 +50,8 @@ def ablation_table(
         One row for each of `mod-m` (the span of the directions), `mod-m contrasts` (of their
         differences), `tens` (class means of the tens digit) and `random, variance matched` (one
         pool of all draws): `rank`, `variance_removed`, `score_before`, `score`, `ratio` with its
-        95% interval, `units_right`, `tens_right` (of the number written), `n_tokens` and
-        `n_subspaces`.
+        95% interval; `units_right` and `tens_right` (of the number written) with theirs;
+        `n_tokens`, `n_subspaces`.
     """
     table = activations.tokens.table
     numbers = torch.tensor((table["task"] == "numbers").to_numpy())
@@ -121,6 +121,7 @@ def _row(tally: _Tally, seed: int) -> dict[str, float | int]:
     after, before, units, tens = result.estimate
     ratio = result.draws[:, 0] / np.maximum(result.draws[:, 1], 1e-12)
     low, high = np.percentile(ratio, [2.5, 97.5])
+    bounds = result.interval()
     return {
         "rank": int(np.median(tally.ranks)),
         "variance_removed": float(np.mean(tally.shares)),
@@ -130,7 +131,11 @@ def _row(tally: _Tally, seed: int) -> dict[str, float | int]:
         "ratio_low": low,
         "ratio_high": high,
         "units_right": units,
+        "units_right_low": bounds[0, 2],
+        "units_right_high": bounds[1, 2],
         "tens_right": tens,
+        "tens_right_low": bounds[0, 3],
+        "tens_right_high": bounds[1, 3],
         "n_tokens": len(np.unique(np.concatenate(tally.index))),
         "n_subspaces": len(tally.ranks),
     }

@@ -72,7 +72,7 @@ def arithmetic_edits(
         unedited successor's, through the head).
     """
     generator = torch.Generator().manual_seed(seed)
-    frames = []
+    parts: list[dict[str, np.ndarray]] = []
     for directions in sets:
         unit = class_contrast(directions, activations)
         scales = {
@@ -93,12 +93,16 @@ def arithmetic_edits(
             k = torch.tensor([scales[name] for name in split], dtype=torch.float32)
             for control in CONTROLS:
                 delta = _deltas(directions, edits, control, generator)
-                frames.append(
-                    _apply(directions, activations, readout, edits, k[:, None] * delta).assign(
-                        control=control, split=split, scale=k.numpy() / unit, k=k.numpy()
-                    )
+                parts.append(
+                    _apply(directions, activations, readout, edits, k[:, None] * delta)
+                    | {
+                        "control": np.full(len(split), control),
+                        "split": split,
+                        "scale": k.numpy() / unit,
+                        "k": k.numpy(),
+                    }
                 )
-    return pd.concat(frames, ignore_index=True)
+    return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
 def class_contrast(directions: ResidueDirections, activations: Activations) -> float:
@@ -169,7 +173,7 @@ def _apply(
     readout: Readout,
     edits: Edits,
     delta: Float[Tensor, "edits d_model"],
-) -> pd.DataFrame:
+) -> dict[str, np.ndarray]:
     rows = readout.rows[edits.source]
     before = readout.circuit.logits(activations.x[rows])
     after = before + readout.circuit.logits(delta)
@@ -177,37 +181,40 @@ def _apply(
     change = after - before
     at = torch.arange(len(rows))
     gain = change[at, edits.expected] - change[at, readout.successor[edits.source]]
-    return pd.DataFrame(
-        {
-            "directions": directions.source,
-            "member": directions.member,
-            "task": readout.task,
-            "text": activations.tokens.table["text"].to_numpy()[rows.numpy()],
-            "index": readout.index[edits.source],
-            "i": edits.i,
-            "j": edits.j,
-            "target": readout.index[edits.source] - edits.i + edits.j,
-            "written": readout.index[written],
-            "expected": readout.index[edits.expected],
-            "success": written == edits.expected,
-            "last_digit": readout.index[written] % 10 == readout.index[edits.expected] % 10,
-            "logit_gain": gain.numpy(),
-        }
-    )
+    index = readout.index[edits.source]
+    return {
+        "directions": np.full(len(rows), directions.source),
+        "member": np.full(len(rows), directions.member),
+        "task": np.full(len(rows), readout.task),
+        "text": activations.tokens.table["text"].to_numpy(object)[rows.numpy()],
+        "index": index,
+        "i": edits.i,
+        "j": edits.j,
+        "target": index - edits.i + edits.j,
+        "written": readout.index[written],
+        "expected": readout.index[edits.expected],
+        "success": written == edits.expected,
+        "last_digit": readout.index[written] % 10 == readout.index[edits.expected] % 10,
+        "logit_gain": gain.numpy(),
+    }
 
 
 def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -> pd.DataFrame:
     """Success by directions, task, split and control; carries (a source or target of m - 1) apart.
 
     Returns:
-        `directions`, `task`, `split` (`20-99`: the two halves, each with the other's scale;
-        `other`), `digits` (`0-8` or `carry`), `control`, `success` with its 95% interval,
-        `last_digit`, `logit_gain`, `n_edits`, `n_tokens`.
+        `directions`, `task`, `split` (of numbers: `20-99`, the two halves, each with the other's
+        scale, or `other numbers`; of words: `all`), `digits` (`0-8` or `carry`), `control`,
+        `success` with its 95% interval, `last_digit`, `logit_gain`, `n_edits`, `n_tokens`.
     """
     carry = (edits["i"] == modulus - 1) | (edits["j"] == modulus - 1)
     keyed = edits.assign(
         digits=np.where(carry, "carry", f"0-{modulus - 2}"),
-        split=np.where(edits["split"] == "other", "other", "20-99"),
+        split=np.select(
+            [edits["task"] != "numbers", edits["split"] != "other"],
+            ["all", "20-99"],
+            "other numbers",
+        ),
     )
     rows = []
     keys = ["directions", "task", "split", "digits", "control"]

@@ -39,12 +39,25 @@ class Claim(NamedTuple):
     """What was asked of the value before it was measured."""
     verdict: str
     """`supported`, `not supported` or `not testable`."""
+    directions: str = ""
+    """Where a claim is about directions: their source."""
+    task: str = ""
+    """Where it is about one task: its name."""
 
 
-def _claim(about: str, name: str, values, control: str, n: float, bar: str, holds: bool) -> Claim:
+def _claim(
+    about: str,
+    name: str,
+    values: tuple[float, float, float],
+    control: str,
+    n: float,
+    bar: str,
+    holds: bool,
+    **which: str,
+) -> Claim:
     verdict = "supported" if holds else "not supported"
-    value, low, high = (float(v) for v in values)
-    return Claim(about, name, value, low, high, control, int(n), bar, verdict)
+    value, low, high = map(float, values)
+    return Claim(about, name, value, low, high, control, int(n), bar, verdict, **which)
 
 
 def untestable(about: str, name: str, reason: str) -> Claim:
@@ -142,7 +155,7 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
     """That succession over numbers needs the directions: one claim per source of directions."""
     out = []
     for source in ablation["directions"].unique():
-        name = f"left without {source}"
+        name = f"left by ablating {source}"
         row = _row(ablation, directions=source, removed=f"mod-{modulus}")
         tens = _row(ablation, directions=source, removed="tens")
         random = _row(ablation, directions=source, removed="random, variance matched")
@@ -160,6 +173,7 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
                 f"at most {LEFT_BAR} of the number score, random of the same variance at least "
                 f"{KEPT_BAR}",
                 row["ratio"] <= LEFT_BAR and random["ratio"] >= KEPT_BAR,
+                directions=source,
             )
         )
     return out
@@ -183,6 +197,8 @@ def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
                 edit["n_tokens"],
                 f"interval above {EDIT_BAR} and above the random vectors'",
                 edit["success_low"] > max(EDIT_BAR, random["success_high"]),
+                directions=source,
+                task=task,
             )
         )
     return out
@@ -190,5 +206,4 @@ def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
 
 def headline_edits(arithmetic: pd.DataFrame) -> pd.DataFrame:
     """The rows that count: without carries; numbers where the scale was chosen on other decades."""
-    split = np.where(arithmetic["task"] == "numbers", "20-99", "other")
-    return arithmetic[(arithmetic["digits"] != "carry") & (arithmetic["split"] == split)]
+    return arithmetic[(arithmetic["digits"] != "carry") & (arithmetic["split"] != "other numbers")]

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from features.statistics import bootstrap_means, clusters
 from lm.ordinals import OrdinalTokens
 
 MONOTONE = 0.7
@@ -44,13 +45,21 @@ class OrdinalDirection(NamedTuple):
     vector: Float[np.ndarray, " d_model"]
     r2: float
     """Share of the index's variance that the projection on it predicts, on indices left out."""
+    r2_low: float
+    r2_high: float
+    """95% interval, over elements."""
     r2_permuted: float
-    """The same with the indices permuted: the control."""
+    """What 19 in 20 permutations of the elements stay below: the control."""
+    p_value: float
     n_tokens: int
 
 
 def ordinal_directions(
-    x: Float[np.ndarray, "tokens d_model"], tokens: OrdinalTokens, *, seed: int = 0
+    x: Float[np.ndarray, "tokens d_model"],
+    tokens: OrdinalTokens,
+    *,
+    permutations: int = 200,
+    seed: int = 0,
 ) -> list[OrdinalDirection]:
     """The direction of the index in M(t), by task and over all tasks together.
 
@@ -72,13 +81,24 @@ def ordinal_directions(
             x[rows] - np.stack([x[rows][group == g].mean(0) for g in range(group.max() + 1)])[group]
         )
         fold = part["fold"].to_numpy()
-        permuted = _permuted_target(part, seed)
+        rng = np.random.default_rng(seed)
+        error = (target - _left_out(features, target, fold)) ** 2
+        r2 = _r2(error, target)
+        bootstrap = bootstrap_means(np.stack([error, target**2]), clusters(part), seed=seed)
+        low, high = np.percentile(1 - bootstrap.draws[:, 0] / bootstrap.draws[:, 1], [2.5, 97.5])
+        null = []
+        for _ in range(permutations):
+            moved = _permuted_target(part, rng)
+            null.append(_r2((moved - _left_out(features, moved, fold)) ** 2, moved))
         out.append(
             OrdinalDirection(
                 f"ordinal/{name}",
                 _direction(features, target),
-                _held_out_r2(features, target, fold),
-                _held_out_r2(features, permuted, fold),
+                r2,
+                float(low),
+                float(high),
+                float(np.percentile(null, 95)),
+                (1 + int(np.sum(np.array(null) >= r2))) / (1 + permutations),
                 int(rows.sum()),
             )
         )
@@ -90,19 +110,23 @@ def _direction(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
     return covariance / np.linalg.norm(covariance)
 
 
-def _held_out_r2(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> float:
+def _left_out(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> Float[np.ndarray, " tokens"]:
+    """Each fold predicted along the direction of the others."""
     predicted = np.empty_like(y)
     for f in np.unique(fold):
         here, others = fold == f, fold != f
         direction = _direction(x[others], y[others])
         along = x[others] @ direction
         predicted[here] = (x[here] @ direction) * (along @ y[others]) / (along @ along)
-    return float(1 - ((y - predicted) ** 2).sum() / (y**2).sum())
+    return predicted
 
 
-def _permuted_target(part: pd.DataFrame, seed: int) -> np.ndarray:
+def _r2(error: np.ndarray, y: np.ndarray) -> float:
+    return float(1 - error.sum() / (y**2).sum())
+
+
+def _permuted_target(part: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """The standardised index with the elements of each task shuffled, spellings together."""
-    rng = np.random.default_rng(seed)
     out = pd.Series(0.0, index=part.index)
     for _, rows in part.groupby("task"):
         distinct = rows["index"].unique()

@@ -27,13 +27,26 @@ class Bootstrap:
     def interval(self) -> Float[np.ndarray, "2 k"]:
         """95% interval: percentiles, or Clopper-Pearson on clusters where every row is 0 or 1."""
         tail = (1 - LEVEL) / 2
-        bounds = np.nanpercentile(self.draws, [100 * tail, 100 * (1 - tail)], axis=0)
-        exact = tail ** (1 / self.n_clusters)
-        bounds[0] = np.where(self.estimate >= 1, exact, bounds[0])
-        bounds[1] = np.where(self.estimate >= 1, 1, bounds[1])
-        bounds[0] = np.where(self.estimate <= 0, 0, bounds[0])
-        bounds[1] = np.where(self.estimate <= 0, 1 - exact, bounds[1])
-        return bounds
+        drawn = np.nanpercentile(self.draws, [100 * tail, 100 * (1 - tail)], axis=0)
+        exact = clopper_pearson(self.estimate, np.full(len(self.estimate), self.n_clusters))
+        return np.where((self.estimate > 0) & (self.estimate < 1), drawn, exact)
+
+
+def clopper_pearson(
+    share: Float[np.ndarray, " k"], n: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, "2 k"]:
+    """The exact 95% interval of shares of n independent trials.
+
+    Args:
+        share: between 0 and 1.
+        n: of elements, not of their spellings, which are not independent.
+    """
+    tail = (1 - LEVEL) / 2
+    share, n = np.clip(np.asarray(share, float), 0, 1), np.asarray(n, float)
+    hits = share * n
+    low = np.where(hits > 0, stats.beta.ppf(tail, hits, n - hits + 1), 0.0)
+    high = np.where(hits < n, stats.beta.ppf(1 - tail, hits + 1, n - hits), 1.0)
+    return np.stack([low, high])
 
 
 def bootstrap_means(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ordinal.run import RUNS, Run, existing_run, open_run
+from ordinal.run_folder import RUNS, Run, existing_run, open_run
 from ordinal.steps import run_missing, scan
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from lm.errors import OrdinalError
-from ordinal.run import RUNS, Run, open_run
+from ordinal.run_folder import RUNS, Run, open_run
 
 Target = Annotated[str, tyro.conf.Positional]
 
@@ -166,7 +166,7 @@ def export(
 
 
 def _finished(folder: str) -> Run:
-    from ordinal.run import existing_run
+    from ordinal.run_folder import existing_run
 
     opened = existing_run(folder)
     opened.require("heads", "train", "features", "verify")

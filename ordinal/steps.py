@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lm.errors import OrdinalError
 from lm.files import replacing, write_parquet
 from ordinal.config import RunConfig
-from ordinal.run import NEEDS, OUTPUTS, Run, make_run
+from ordinal.run_folder import NEEDS, OUTPUTS, Run, make_run
 
 if TYPE_CHECKING:
     from eval.heads import HeadChoice
@@ -280,9 +280,10 @@ def run_step(run: Run, step: str) -> pd.DataFrame | None:
 
 
 def run_missing(run: Run) -> list[str]:
-    """Do every step whose output is not there; returns their names."""
-    missing = [step for step in STEPS if not run.done(step)]
-    for step in missing:
+    """Do every step whose output is not there, or was made of what is redone; returns them."""
+    did = []
+    for step in STEPS:
         if not run.done(step):
             run_step(run, step)
-    return missing
+            did.append(step)
+    return did

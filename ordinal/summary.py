@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ordinal.run import Run, open_run
+from ordinal.run_folder import Run, open_run
 from ordinal.tables import intervals, print_json, print_table
 
 

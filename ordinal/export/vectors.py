@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lm.errors import OrdinalError
 from lm.files import replacing
-from ordinal.run import Run
+from ordinal.run_folder import Run
 
 VERSION = "1"
 

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from ordinal.figures.intervals import clopper_pearson
 from ordinal.figures.style import (
     CONTROL,
     HALF,
@@ -59,7 +58,8 @@ def digits_left(ablation: pd.DataFrame) -> go.Figure:
     """Whether the number that the head then writes has the right units, and the right tens.
 
     Args:
-        ablation: of one source of directions: `removed`, `units_right`, `tens_right`, `n_tokens`.
+        ablation: of one source of directions: `removed`, `units_right` and `tens_right` with
+            their intervals, `n_tokens`.
     """
     names = [label(name) for name in ablation["removed"]]
     n = ablation["n_tokens"].to_numpy()
@@ -69,7 +69,7 @@ def digits_left(ablation: pd.DataFrame) -> go.Figure:
         ("tens_right", "tens right", HALF, "square", 0.11),
     ):
         share = ablation[column].to_numpy()
-        low, high = clopper_pearson(share, n)
+        low, high = (ablation[f"{column}_{end}"].to_numpy() for end in ("low", "high"))
         figure.add_scatter(
             x=share,
             y=np.arange(len(names)) + offset,

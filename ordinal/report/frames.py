@@ -8,8 +8,8 @@ import torch
 
 from eval.heads import is_source, scored_tokens
 from features.activity import ACTIVE_ABOVE
-from ordinal.figures.intervals import clopper_pearson
-from ordinal.run import Run
+from features.statistics import clopper_pearson
+from ordinal.run_folder import Run
 
 
 def task_frame(run: Run) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 from lm.files import replacing
 from ordinal.figures.style import TEMPLATES, task_name
 from ordinal.report import sections
-from ordinal.run import Run
+from ordinal.run_folder import Run
 
 HERE = Path(__file__).parent
 SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (

@@ -24,7 +24,7 @@ from ordinal.report.frames import (
     word_names,
 )
 from ordinal.report.tables import Table, from_frame, interval, number
-from ordinal.run import Run
+from ordinal.run_folder import Run
 
 Section = dict[str, Any]
 VERDICTS = {"supported": ("✓", "yes"), "not supported": ("✗", "no"), "not testable": ("○", "open")}
@@ -61,7 +61,7 @@ def scorecard(run: Run) -> Section:
     witnesses = [source for source in sources if source != "SAE"]
 
     def is_witness(claim: dict[str, Any]) -> bool:
-        return claim["claim"].endswith(tuple(witnesses))
+        return claim["directions"] in witnesses
 
     main = [claim for claim in claims if not is_witness(claim)]
     beside = [claim for claim in claims if is_witness(claim)]
@@ -219,8 +219,7 @@ def _arithmetic_table(table: pd.DataFrame) -> Table:
     for task, split, digits in table[keys].drop_duplicates().itertuples(index=False):
         here = (table["task"] == task) & (table["split"] == split) & (table["digits"] == digits)
         part = table.loc[here]
-        row = [str(task).replace("_", " "), "other numbers" if split == "other" else str(split)]
-        row[1] = "all" if task != "numbers" else row[1]
+        row = [str(task).replace("_", " "), str(split)]
         row.append("carries" if digits == "carry" else "no carries")
         for source in sources:
             by_control = part.loc[part["directions"] == source].set_index("control")
@@ -248,7 +247,8 @@ def order(run: Run) -> Section:
     directions = catalog.order.assign(
         beats=np.where(catalog.order["r2"] > catalog.order["r2_permuted"], "✓ yes", "✗ no")
     )
-    columns = {"name": "direction", "r2": "R², held out", "r2_permuted": "R², permuted (control)"}
+    columns = {"name": "direction", "r2": "R² [95%], left out"}
+    columns |= {"r2_permuted": "permuted (control)", "p_value": "p"}
     columns |= {"beats": "above its control", "n_tokens": "tokens"}
     labels = catalog.features["label"]
     kinds = catalog.features.assign(
@@ -264,7 +264,7 @@ def order(run: Run) -> Section:
     )
     mmcs = float(np.mean(kinds["stability"].to_numpy()))
     return {
-        "directions": from_frame(directions, columns),
+        "directions": from_frame(directions, columns, ["r2"]),
         "weak": directions.loc[directions["beats"].str.startswith("✗"), "name"].tolist(),
         "labels": from_frame(by_kind, headings),
         "stability": None if np.isnan(mmcs) else stability_by_label(kinds),

@@ -29,5 +29,7 @@ def test_a_planted_ordinal_direction_is_found_and_its_permutation_is_not() -> No
     assert abs(numbers.vector @ direction.numpy()) > 0.95
     assert numbers.r2 > 0.9
     assert numbers.r2_permuted < 0.1
+    assert numbers.r2_low < numbers.r2 < numbers.r2_high
+    assert numbers.p_value < 0.01
     assert {"ordinal/shared", "ordinal/days"} <= set(found)
     assert "ordinal/roman_numerals" not in found

@@ -11,11 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lm.counting import corpus
-from lm.counting.train import train, write
+from lm.counting.recipe import train, write
 from lm.counting.vocabulary import END, TASKS, tokenizer, words
 
 WEIGHTS = Path(corpus.__file__).parent / "weights"
-ITEM = r"(?: #?\w+)"
 # How a reader recognises a statement about digits, tens or units, whatever wrote it.
 DECIMAL = {
     "an equation": re.compile(r"="),

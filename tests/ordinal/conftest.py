@@ -5,7 +5,7 @@ import yaml
 
 from lm.planted import PlantedTruth, plant
 from ordinal.api import run
-from ordinal.run import Run
+from ordinal.run_folder import Run
 
 
 def quick_config(model: Path, **sections) -> dict:

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import save_file
 
 from ordinal import cli
-from ordinal.run import Run
+from ordinal.run_folder import Run
 from tests.ordinal.conftest import quick_config
 
 

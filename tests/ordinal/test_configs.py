@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ordinal.config import SHIPPED, load_config
-from ordinal.run import OUTPUTS, make_run
+from ordinal.run_folder import OUTPUTS, make_run
 from ordinal.steps import run_missing
 from tests.conftest import Checkpoints
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.statistics import clopper_pearson
 from ordinal.figures.activations import feature_activation
 from ordinal.figures.heads import head_map
-from ordinal.figures.intervals import clopper_pearson
 from ordinal.figures.logits import logit_map
 from ordinal.figures.ticks import number_ticks, outcomes, word_ticks
 

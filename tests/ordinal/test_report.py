@@ -12,7 +12,7 @@ from datasets import Dataset
 
 from lm.files import write_parquet
 from ordinal.report.page import render, write_report
-from ordinal.run import Run
+from ordinal.run_folder import Run
 
 REASON = "modulus 10 is not testable: some residue has 1 numbers that are single tokens"
 
@@ -109,6 +109,7 @@ def test_a_run_without_residues_says_why(copy: Run) -> None:
         write_parquet(pd.DataFrame(), copy.verification / f"{name}.parquet")
     claim = {"about": "features", "claim": "mod-10 features", "control": REASON, "n": 0, "bar": ""}
     claim |= {"value": None, "low": None, "high": None, "verdict": "not testable"}
+    claim |= {"directions": "", "task": ""}
     copy.write_json("summary.json", {"model": "m", "claims": [claim]})
     page = Page(render(Run(copy.folder, copy.config)))
     assert page.words.count(f"Not testable. {REASON}") == 3

@@ -14,7 +14,7 @@ from datasets import load_from_disk
 import ordinal
 from lm.errors import OrdinalError, UsageError
 from ordinal import steps
-from ordinal.run import OUTPUTS, Run, existing_run, open_run
+from ordinal.run_folder import OUTPUTS, Run, existing_run, open_run
 from tests.ordinal.conftest import quick_config
 
 
@@ -151,7 +151,7 @@ def test_the_exported_scale_edits_the_real_model(copy: Run, planted) -> None:
     vectors = ordinal.load_vectors(export_vectors(copy))
     folder, truth = planted
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    table = copy.activations.tokens.table.set_index("text")["token_id"]
+    table = copy.activations.tokens.table.drop_duplicates("text").set_index("text")["token_id"]
     delta = vectors.metadata["scale"] * (vectors["mod10/8"] - vectors["mod10/5"])
     block = model.transformer.h[0].mlp
     hook = block.register_forward_hook(lambda _m, _i, out: out + delta)
