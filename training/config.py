@@ -21,7 +21,7 @@ class TrainConfig(BaseModel):
     """SAEs in the ensemble; they differ in their seed and in the fifth of the tokens held out."""
     latents: PositiveInt = 64
     """Width of the dictionary. Keep it well below the number of tokens, or it memorises them."""
-    l1: NonNegativeFloat = 1.5
+    l1: NonNegativeFloat = 0.75
     """Sparsity penalty: the weight of the latents' sum against the squared error, both per token,
     on inputs scaled to a mean squared norm of d_model about their mean."""
     steps: PositiveInt = 3000
