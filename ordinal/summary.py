@@ -20,7 +20,8 @@ def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) 
     if as_json:
         print_json("heads", table)
         return
-    shown = table.head(top).assign(interval=intervals(table, "score", "score_low", "score_high"))
+    best = table.head(top)
+    shown = best.assign(interval=intervals(best, "score", "score_low", "score_high"))
     columns = {"layer": "layer", "head": "head", "interval": "score [95%]", "pooled": "pooled"}
     columns |= {"all_spellings": "all spellings", "n_tokens": "tokens"}
     print_table(shown, columns, f"successor score of {len(table)} heads: {target}")

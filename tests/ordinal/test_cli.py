@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from ordinal import cli
 from ordinal.run_folder import Run
+from ordinal.summary import print_features
 from tests.ordinal.conftest import quick_config
 
 
@@ -147,6 +148,23 @@ def test_heads_as_json(planted, capsys) -> None:
     assert (rows[0]["layer"], rows[0]["head"]) == (truth.layer, truth.head)
     assert {"score", "score_low", "score_high", "n_tokens"} <= set(rows[0])
     assert len(rows) == 8
+
+
+def test_the_best_heads_as_a_table(planted, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder, truth = planted
+    assert ordinal("heads", folder, "--top", "3") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = [words for words in lines if words and words[0].isdigit()]
+    assert len(rows) == 3
+    assert rows[0][:2] == [str(truth.layer), str(truth.head)]
+
+
+def test_the_labelled_features_as_a_table(finished: Run, capsys) -> None:
+    print_features(finished, 5, as_json=False)
+    out = capsys.readouterr().out
+    assert "latents have a label" in out
+    assert out.count("mod10/") + out.count("ordinal/") == 5
 
 
 def test_tables_fit_80_columns(finished: Run, capsys, monkeypatch) -> None:
