@@ -155,7 +155,7 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
     """That succession over numbers needs the directions: one claim per source of directions."""
     out = []
     for source in ablation["directions"].unique():
-        name = f"left by ablating {source}"
+        name = f"left, {source} ablated"
         row = _row(ablation, directions=source, removed=f"mod-{modulus}")
         tens = _row(ablation, directions=source, removed="tens")
         random = _row(ablation, directions=source, removed="random, variance matched")

@@ -83,8 +83,7 @@ def _downloaded(name: str) -> Path:
         found = model_info(name, timeout=PROBE_SECONDS)
     except GatedRepoError:
         raise OrdinalError(
-            f"{name} is gated: accept its terms at https://huggingface.co/{name}, then type "
-            "`hf auth login`."
+            f"{name} is gated: accept its terms on its page of the hub, then type `hf auth login`."
         ) from None
     except RepositoryNotFoundError:
         raise _unknown(name, "there is no such folder and the hub has no such model") from None

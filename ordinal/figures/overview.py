@@ -27,7 +27,7 @@ def overview(
         rows=3,
         cols=1,
         row_heights=[0.34, 0.33, 0.33],
-        vertical_spacing=0.075,
+        vertical_spacing=0.1,
         subplot_titles=[
             f"Features of n mod {modulus}: activation over the numbers {FIRST} to {LAST}",
             "M(n) + k (f<sub>j</sub> − f<sub>i</sub>): the head then says the edited number's "

@@ -190,3 +190,20 @@ def test_features_of_a_file_of_ones_own(finished: Run, tmp_path: Path, capsys) -
     labelled = json.loads(capsys.readouterr().out)["features"]
     assert {"member", "index", "label", "modulus", "residue", "q_value"} <= set(labelled[0])
     assert (tmp_path / "runs" / "mine" / "saes" / "000" / "cfg.json").exists()
+
+
+def test_a_folder_that_would_be_imported_for_ours_is_named(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "__init__.py").touch()
+    command = [sys.executable, "-c", "import ordinal"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "rename that folder" in done.stderr
+    assert str(tmp_path / "features") in done.stderr
+
+
+def test_every_public_name_is_there_after_the_command_line_was_used(finished: Run) -> None:
+    import ordinal as package
+
+    for name in package.__all__:
+        assert callable(getattr(package, name)), name
