@@ -18,6 +18,9 @@ from torch import Tensor
 from lm.access import LanguageModel
 from lm.ordinals import NO_SUCCESSOR, OrdinalTokens
 
+HEADS_AT_ONCE = 4
+"""Heads whose logits are held at once: a thousand numbers in two spellings make 4 MB a head."""
+
 
 def centred(x: Float[Tensor, "... d_model"], model: LanguageModel) -> Float[Tensor, "... d_model"]:
     """C(x): what LayerNorm takes off before it scales; RMSNorm takes nothing off."""
@@ -132,6 +135,7 @@ def scan_heads(
         written = einsum(readout, weights.W_O, "c d, n h d -> n c h")
         success = torch.zeros(model.info.n_heads, len(tokens), dtype=torch.bool)
         for group, columns in zip(groups, rows, strict=True):
-            logits = read[:, group.sources] @ written[:, columns].mT
-            success[:, group.sources] = succeeds(logits, group.targets)
+            for heads in torch.arange(model.info.n_heads).split(HEADS_AT_ONCE):
+                logits = read[heads][:, group.sources] @ written[heads][:, columns].mT
+                success[heads[:, None], group.sources] = succeeds(logits, group.targets)
         yield success
