@@ -147,7 +147,10 @@ def _best_scale(
     decades: Sequence[tuple[int, int]],
     unit: float,
 ) -> float:
-    """The multiple of the class contrast with most successes on fitted numbers of some decades."""
+    """The multiple of the class contrast with most successes on fitted numbers of some decades.
+
+    Of several that are equally good the middle one: the ends of a plateau are its edges.
+    """
     successes = np.zeros(len(SCALES))
     for readout in readouts:
         if readout.task != "numbers":
@@ -164,7 +167,8 @@ def _best_scale(
         for at, scale in enumerate(SCALES):
             written = (base + scale * unit * moved).argmax(1).numpy()
             successes[at] += (written == edits.expected).sum()
-    return SCALES[int(successes.argmax())]
+    best = np.flatnonzero(successes == successes.max())
+    return SCALES[int(best[len(best) // 2])]
 
 
 def _apply(

@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eval.heads import is_source
+from eval.heads import is_source, readings_table
 from eval.readout import Readout
-from features.statistics import bootstrap_means, clusters
 from lm.errors import OrdinalError
 from training.activations import Activations
 
@@ -66,29 +65,17 @@ def context_table(
             cosine[rows] = torch.cosine_similarity(written, activations.x[rows], dim=-1)
         streams.append(residual)
         cosines.append(cosine)
-    sources = is_source(tokens) & ~tokens.table["held_out_task"].to_numpy()
-    table = tokens.table[sources]
     readings = {"residual stream in context": streams, "M(t)": [activations.x]}
-    success = np.zeros((2, len(tokens)))
-    for row, xs in zip(success, readings.values(), strict=True):
+    success = {name: np.zeros(len(tokens)) for name in readings}
+    for name, xs in readings.items():
         for readout in readouts:
             at = readout.rows[readout.sources]
             wins = [readout.succeeds(x[at], readout.sources) for x in xs]
-            row[at.numpy()] = np.mean(wins, axis=0)
-    result = bootstrap_means(
-        success[:, sources], clusters(table), table["task"].to_numpy(), seed=seed
-    )
-    low, high = result.interval()
-    return pd.DataFrame(
-        {
-            "read": list(readings),
-            "score": result.estimate,
-            "score_low": low,
-            "score_high": high,
-            "n_tokens": result.n_rows,
-            "n_prompts": [len(PREFIXES), 0],
-            "cosine": [float(torch.stack(cosines)[:, torch.tensor(sources)].mean()), 1.0],
-        }
+            success[name][at.numpy()] = np.mean(wins, axis=0)
+    sources = torch.tensor(is_source(tokens) & ~tokens.table["held_out_task"].to_numpy())
+    return readings_table(success, tokens, seed).assign(
+        n_prompts=[len(PREFIXES), 0],
+        cosine=[float(torch.stack(cosines)[:, sources].mean()), 1.0],
     )
 
 

@@ -159,15 +159,28 @@ def baseline_table(
         for group in groups:
             logits = centred(x[group.sources], model) @ unembedding(model, group.candidates).T
             row[group.sources.numpy()] = succeeds(logits, group.targets).numpy()
-    sources = is_source(tokens)
+    return readings_table(dict(zip(readings, success, strict=True)), tokens, seed)
+
+
+def readings_table(
+    success: dict[str, Float[np.ndarray, " tokens"]], tokens: OrdinalTokens, seed: int
+) -> pd.DataFrame:
+    """The task-mean score of each reading of the tokens, held-out tasks apart.
+
+    Args:
+        success: by what is read, the share of readings of each token that give its successor.
+
+    Returns:
+        `read`, `score`, its 95% interval `score_low`, `score_high`, and `n_tokens`.
+    """
+    sources = is_source(tokens) & ~tokens.table["held_out_task"].to_numpy()
     table = tokens.table[sources]
-    result = bootstrap_means(
-        success[:, sources], clusters(table), table["task"].to_numpy(), seed=seed
-    )
+    values = np.stack(list(success.values()))[:, sources]
+    result = bootstrap_means(values, clusters(table), table["task"].to_numpy(), seed=seed)
     low, high = result.interval()
     return pd.DataFrame(
         {
-            "read": list(readings),
+            "read": list(success),
             "score": result.estimate,
             "score_low": low,
             "score_high": high,
