@@ -6,11 +6,10 @@ from pathlib import Path
 import pandas as pd
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lm.errors import OrdinalError
-from lm.files import read_parquet, replacing, write_parquet
+from lm.files import read_parquet, replacing, write_parquet, write_safetensors
 
 TABLES = ("features", "residues", "order")
 
@@ -39,7 +38,7 @@ class FeatureCatalog:
         for name in TABLES:
             write_parquet(getattr(self, name), folder / f"{name}.parquet")
         with replacing(folder / "vectors.safetensors") as partial:
-            save_file({k: v.contiguous() for k, v in self.vectors.items()}, partial, self.metadata)
+            write_safetensors(self.vectors, partial, self.metadata)
 
     @classmethod
     def load(cls, folder: Path) -> "FeatureCatalog":

@@ -1,8 +1,9 @@
 """Nothing is half-written: every file and folder is written beside its place, then renamed."""
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from lm.errors import OrdinalError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
 
 @contextmanager
@@ -43,6 +45,23 @@ def replacing(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         _remove(partial)
+
+
+def write_safetensors(
+    tensors: "Mapping[str, Tensor]", path: Path, metadata: dict[str, str] | None = None
+) -> None:
+    """Write tensors, to a path that `replacing` gave.
+
+    The library's own `save_file` orders the header anew in each process, and writes files that no
+    one else may read; here the same tensors give the same bytes, with the user's permissions.
+    """
+    from safetensors.torch import save
+
+    whole = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
+    size = int.from_bytes(whole[:8], "little")
+    header = json.dumps(json.loads(whole[8 : 8 + size]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + whole[8 + size :])
 
 
 def write_parquet(table: "pd.DataFrame", path: Path) -> None:

@@ -22,11 +22,10 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
-from lm.files import replacing
+from lm.files import replacing, write_safetensors
 from lm.ordinals import OrdinalTask, load_tasks
 
 LAST_NUMBER = 199
@@ -100,7 +99,7 @@ def plant(folder: str | Path, seed: int = 0, *, shuffled: bool = False) -> Plant
     truth, weights = _weights(items, {word: i for i, word in enumerate(words)}, generator)
     with replacing(Path(folder)) as partial:
         partial.mkdir()
-        save_file(weights, partial / "model.safetensors", {"format": "pt"})
+        write_safetensors(weights, partial / "model.safetensors", {"format": "pt"})
         (partial / "config.json").write_text(json.dumps(_config(len(words)), indent=2))
         _tokenizer(words).save(str(partial / "tokenizer.json"))
         settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": N_CTX}

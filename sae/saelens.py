@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from lm.errors import OrdinalError
+from lm.files import write_safetensors
 from sae.relu import ReLUSAE
 
 CONFIG = "cfg.json"
@@ -42,7 +43,7 @@ def write_saelens(sae: ReLUSAE, folder: Path, metadata: dict[str, Any]) -> None:
         "metadata": {"sae_lens_version": FORMAT, **metadata},
     }
     tensors = {"W_enc": sae.W_enc, "b_enc": sae.b_enc, "W_dec": sae.W_dec, "b_dec": sae.b_dec}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, folder / WEIGHTS)
+    write_safetensors(tensors, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n")
 
 

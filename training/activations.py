@@ -13,11 +13,10 @@ import torch
 from datasets import Dataset
 from jaxtyping import Bool, Float, Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from lm.errors import OrdinalError
-from lm.files import replacing
+from lm.files import replacing, write_safetensors
 from lm.ordinals import COLUMNS, NO_SUCCESSOR, OrdinalTokens, assign_folds, load_tasks
 
 HOOK = "blocks.0.hook_mlp_out"
@@ -97,7 +96,7 @@ class Activations:
         rows = self.tokens.table.to_dict("records")
         header = {"tokens": json.dumps(rows, ensure_ascii=False), **self.metadata}
         with replacing(Path(path)) as partial:
-            partial.write_bytes(_in_fixed_order(save({TENSOR: self.x}, metadata=header)))
+            write_safetensors({TENSOR: self.x}, partial, header)
 
     @classmethod
     def load(cls, path: str | Path) -> "Activations":
@@ -135,14 +134,6 @@ class Activations:
             return cls(x, tokens, header)
         except OrdinalError as error:
             raise OrdinalError(f"{path}: {error}") from None
-
-
-def _in_fixed_order(file: bytes) -> bytes:
-    """The same safetensors file with its header sorted: the library's order changes by the run."""
-    size = int.from_bytes(file[:8], "little")
-    header = json.dumps(json.loads(file[8 : 8 + size]), sort_keys=True).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + file[8 + size :]
 
 
 def _rows(text: str) -> list[dict[str, Any]]:

@@ -7,11 +7,10 @@ from typing import Any
 
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lm.errors import OrdinalError
-from lm.files import replacing
+from lm.files import replacing, write_safetensors
 from ordinal.run_folder import Run
 
 VERSION = "1"
@@ -75,7 +74,7 @@ def export_vectors(run: Run, out: Path | None = None) -> Path:
             }
     metadata["evidence"] = json.dumps(evidence)
     with replacing(path) as partial:
-        save_file({k: v.contiguous() for k, v in catalog.vectors.items()}, partial, metadata)
+        write_safetensors(catalog.vectors, partial, metadata)
     return path
 
 

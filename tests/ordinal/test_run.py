@@ -66,9 +66,8 @@ def test_a_finished_run_computes_nothing_again(finished: Run, capsys) -> None:
 
 def test_the_same_config_gives_the_same_figures(finished: Run, tmp_path: Path) -> None:
     again = ordinal.run(finished.folder.parent.parent / "quick.yaml", runs=tmp_path)
-    assert (again.folder / "summary.json").read_bytes() == (
-        finished.folder / "summary.json"
-    ).read_bytes()
+    for name in ("summary.json", "metrics.jsonl", "vectors.safetensors", "activations.safetensors"):
+        assert (again.folder / name).read_bytes() == (finished.folder / name).read_bytes(), name
 
 
 @pytest.fixture
