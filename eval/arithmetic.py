@@ -73,20 +73,20 @@ def arithmetic_edits(
     """
     generator = torch.Generator().manual_seed(seed)
     parts: list[dict[str, np.ndarray]] = []
+    possible = [(readout, possible_edits(readout, sets[0].modulus)) for readout in readouts]
     for directions in sets:
         unit = class_contrast(directions, activations)
         scales = {
-            split: unit * _best_scale(directions, activations, readouts, fitted_on, unit)
+            split: unit * _best_scale(directions, activations, possible, fitted_on, unit)
             for split, fitted_on in (
                 ("20-59", DECADES[1:]),
                 ("60-99", DECADES[:1]),
                 ("other", DECADES),
             )
         }
-        for readout in readouts:
-            edits = possible_edits(readout, directions.modulus)
-            held_out = directions.held_out[readout.rows].numpy()[edits.source]
-            edits = Edits(*(column[held_out] for column in edits))
+        for readout, everything in possible:
+            held_out = directions.held_out[readout.rows].numpy()[everything.source]
+            edits = Edits(*(column[held_out] for column in everything))
             if len(edits.source) == 0:
                 continue
             split = _split(readout, edits)
@@ -143,7 +143,7 @@ def _deltas(
 def _best_scale(
     directions: ResidueDirections,
     activations: Activations,
-    readouts: Sequence[Readout],
+    possible: Sequence[tuple[Readout, Edits]],
     decades: Sequence[tuple[int, int]],
     unit: float,
 ) -> float:
@@ -152,14 +152,13 @@ def _best_scale(
     Of several that are equally good the middle one: the ends of a plateau are its edges.
     """
     successes = np.zeros(len(SCALES))
-    for readout in readouts:
+    for readout, everything in possible:
         if readout.task != "numbers":
             continue
-        edits = possible_edits(readout, directions.modulus)
-        index = readout.index[edits.source]
+        index = readout.index[everything.source]
         inside = np.any([(index >= low) & (index < high) for low, high in decades], axis=0)
-        fitted = ~directions.held_out[readout.rows].numpy()[edits.source]
-        edits = Edits(*(column[inside & fitted] for column in edits))
+        fitted = ~directions.held_out[readout.rows].numpy()[everything.source]
+        edits = Edits(*(column[inside & fitted] for column in everything))
         vectors = directions.vectors
         delta = vectors[torch.as_tensor(edits.j)] - vectors[torch.as_tensor(edits.i)]
         base = readout.circuit.logits(activations.x[readout.rows[edits.source]])

@@ -153,13 +153,13 @@ def baseline_table(
     """The score without any head: the embedding, M(t), and their sum read by the unembedding."""
     embedding = model.embed(torch.tensor(tokens.table["token_id"].to_numpy()))
     readings = {"W_E": embedding, "M": m, "W_E + M": embedding + m}
-    groups = succession_groups(tokens)
-    success = np.zeros((len(readings), len(tokens)))
-    for row, x in zip(success, readings.values(), strict=True):
-        for group in groups:
-            logits = centred(x[group.sources], model) @ unembedding(model, group.candidates).T
-            row[group.sources.numpy()] = succeeds(logits, group.targets).numpy()
-    return readings_table(dict(zip(readings, success, strict=True)), tokens, seed)
+    success = {read: np.zeros(len(tokens)) for read in readings}
+    for group in succession_groups(tokens):
+        readout = unembedding(model, group.candidates).T
+        for read, x in readings.items():
+            logits = centred(x[group.sources], model) @ readout
+            success[read][group.sources.numpy()] = succeeds(logits, group.targets).numpy()
+    return readings_table(success, tokens, seed)
 
 
 def readings_table(

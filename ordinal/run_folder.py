@@ -24,10 +24,18 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 OUTPUTS: dict[str, tuple[str, ...]] = {
-    "heads": ("tokens", "verification/heads.parquet", "head.json"),
+    "heads": (
+        "tokens",
+        "verification/baselines.parquet",
+        "verification/heads.parquet",
+        "head.json",
+    ),
     "train": ("activations.safetensors", "saes"),
     "features": ("features.parquet", "residues.parquet", "order.parquet", "vectors.safetensors"),
-    "verify": ("verification/ablation.parquet", "verification/arithmetic.parquet", "summary.json"),
+    "verify": (
+        *(f"verification/{name}.parquet" for name in ("logits", "edits", "ablation", "arithmetic")),
+        "summary.json",
+    ),
     "report": ("report.html",),
 }
 """What each step leaves behind, in the order of the steps."""
@@ -67,7 +75,9 @@ class Run:
                 )
 
     def forget_after(self, step: str) -> None:
-        """Remove what other steps made of this step's old output."""
+        """Remove what other steps made of this step's old output, and what was loaded of it."""
+        for name in ("activations", "ensemble", "catalog", "head"):
+            self.__dict__.pop(name, None)
         for later, needed in NEEDS.items():
             if step in needed:
                 for name in OUTPUTS[later]:

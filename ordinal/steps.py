@@ -142,14 +142,13 @@ def verify(run: Run) -> pd.DataFrame:
     """Put the directions through the successor head, and draw up the claims."""
     from eval import verdicts
     from eval.readout import readouts
-    from lm.files import read_parquet
     from lm.open import open_model
 
     model = open_model(run.config.model)
     _same_model(run, model)
     head, activations, catalog = run.head, run.activations, run.catalog
     read = readouts(model, activations.tokens, head.layer, head.head)
-    claims = verdicts.head_claims(head, read_parquet(run.verification / "baselines.parquet"))
+    claims = verdicts.head_claims(head, run.table("baselines"))
     if run.config.verify.in_context:
         claims.append(verdicts.context_claim(_in_context(run, read), head))
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ordinal.run_folder import Run, open_run
-from ordinal.tables import intervals, print_json, print_table
+from ordinal.tables import intervals, print_json, print_table, with_interval
 
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
@@ -13,10 +13,11 @@ def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) 
     from ordinal.steps import run_step, scan
 
     if (Path(target) / "config.yaml").is_file() or target.endswith((".yaml", ".yml")):
-        table = run_step(open_run(target), "heads")
-        assert table is not None
+        run = open_run(target)
+        run_step(run, "heads")
+        table, choice = run.table("heads"), run.head
     else:
-        table, _ = scan(target, numbers)
+        table, choice = scan(target, numbers)
     if as_json:
         print_json("heads", table)
         return
@@ -25,6 +26,12 @@ def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) 
     columns = {"layer": "layer", "head": "head", "interval": "score [95%]", "pooled": "pooled"}
     columns |= {"all_spellings": "all spellings", "n_tokens": "tokens"}
     print_table(shown, columns, f"successor score of {len(table)} heads: {target}")
+    held_out = with_interval(choice.score, choice.low, choice.high)
+    print(f"Best on half of the elements: L{choice.layer}H{choice.head}; on the other half it has")
+    print(
+        f"{held_out}, the next {choice.runner_up_score:.2f}, guessing {choice.chance:.2f} "
+        f"({choice.n_tokens} tokens)."
+    )
 
 
 def print_features(run: Run, top: int, as_json: bool) -> None:
@@ -41,6 +48,7 @@ def print_features(run: Run, top: int, as_json: bool) -> None:
         "precision": "precision",
         "recall": "recall",
         "q_value": "q",
+        "n_tokens": "n held out",
         "stability": "stability",
     }
     print_table(

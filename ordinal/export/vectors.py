@@ -54,22 +54,24 @@ def export_vectors(run: Run, out: Path | None = None) -> Path:
     if "member" in catalog.metadata:
         modulus, member = catalog.metadata["modulus"], int(catalog.metadata["member"])
         arithmetic = run.table("edits")
-        mine = arithmetic[
-            (arithmetic["directions"] == "SAE")
-            & (arithmetic["member"] == member)
-            & (arithmetic["control"] == "none")
-        ]
+        sae = (arithmetic["directions"] == "SAE") & (arithmetic["member"] == member)
+        mine = arithmetic[sae & (arithmetic["control"] == "none")]
+        control = arithmetic[sae & (arithmetic["control"] == "random")]
         metadata["member"] = str(member)
         metadata["scale"] = str(float(mine["k"].median()))
         features = catalog.features[catalog.features["member"] == member].set_index("index")
         for residue, latent in enumerate(json.loads(catalog.metadata["latents"])):
             row = features.loc[latent]
-            edits = mine[(mine["j"] == residue) & (mine["task"] == "numbers")]
+            edits, random = (
+                part[(part["j"] == residue) & (part["task"] == "numbers")]
+                for part in (mine, control)
+            )
             evidence[f"mod{modulus}/{residue}"] = {
                 "member": member,
                 "latent": int(latent),
                 **{key: float(row[key]) for key in ("precision", "recall", "q_value", "stability")},
                 "edit_success": float(edits["success"].mean()),
+                "edit_success_random": float(random["success"].mean()),
                 "n_edits": len(edits),
             }
     metadata["evidence"] = json.dumps(evidence)

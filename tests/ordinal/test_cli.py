@@ -154,7 +154,9 @@ def test_the_best_heads_as_a_table(planted, capsys, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     folder, truth = planted
     assert ordinal("heads", folder, "--top", "3") == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    out = capsys.readouterr().out
+    assert f"Best on half of the elements: L{truth.layer}H{truth.head}" in out
+    lines = [line.split() for line in out.splitlines()]
     rows = [words for words in lines if words and words[0].isdigit()]
     assert len(rows) == 3
     assert rows[0][:2] == [str(truth.layer), str(truth.head)]
