@@ -11,6 +11,7 @@ from lm.errors import OrdinalError
 from ordinal.run_folder import RUNS, Run, open_run
 
 Target = Annotated[str, tyro.conf.Positional]
+Settings = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="KEY=VALUE ...")]
 
 
 def run(
@@ -18,6 +19,8 @@ def run(
     /,
     *,
     model: str | None = None,
+    sae: str | None = None,
+    settings: Settings = (),
     runs: Path = RUNS,
 ) -> None:
     """From a model to verified number features: every step whose result is not there yet.
@@ -27,12 +30,14 @@ def run(
     Args:
         config: a YAML file, the name of one that ships, or a run folder to finish.
         model: a model in place of the config's: a folder or a hub name.
+        sae: study this SAE, trained elsewhere: a SAELens folder, or RELEASE:SAE_ID.
+        settings: settings in place of the config's, as sae.l1=0.5; the run is named after them.
         runs: where run folders lie.
     """
     from ordinal.steps import run_missing
     from ordinal.summary import print_summary
 
-    opened = open_run(config, runs, model=model)
+    opened = open_run(config, runs, model=model, sae=sae, settings=settings)
     if not run_missing(opened):
         print(f"{opened.folder} is finished; nothing was computed again.", file=sys.stderr)
     print_summary(opened)
@@ -61,7 +66,15 @@ def heads(
     print_heads(model, numbers, top, json)
 
 
-def train(config: Target = "counting", /, *, model: str | None = None, runs: Path = RUNS) -> None:
+def train(
+    config: Target = "counting",
+    /,
+    *,
+    model: str | None = None,
+    sae: str | None = None,
+    settings: Settings = (),
+    runs: Path = RUNS,
+) -> None:
     """Harvest M(t) and fit the sparse autoencoders, again if they are there.
 
     Example: ordinal train runs/counting
@@ -69,14 +82,58 @@ def train(config: Target = "counting", /, *, model: str | None = None, runs: Pat
     Args:
         config: a config, its shipped name, or a run folder.
         model: a model in place of the config's.
+        sae: take this SAE, trained elsewhere: a SAELens folder, or RELEASE:SAE_ID.
+        settings: settings in place of the config's, as sae.l1=0.5; the run is named after them.
         runs: where run folders lie.
     """
     from ordinal.steps import run_step
     from ordinal.summary import print_next
 
-    opened = open_run(config, runs, model=model)
+    opened = open_run(config, runs, model=model, sae=sae, settings=settings)
     run_step(opened, "train")
     print_next(opened, "features")
+
+
+def sweep(
+    config: Target = "counting",
+    /,
+    *,
+    sparsity: tuple[float, ...] = (),
+    latents: tuple[int, ...] = (),
+    members: int = 8,
+    model: str | None = None,
+    settings: Settings = (),
+    json: bool = False,
+    runs: Path = RUNS,
+) -> None:
+    """Fit a grid of ensembles and recommend one: sparse, and succession survives it.
+
+    Example: ordinal sweep counting --sparsity 0.4 0.75 1 1.5 --latents 64 128
+
+    Args:
+        config: a config, or its shipped name.
+        sparsity: the architecture's own setting (l1, k or l0); by default 0.5, 1, 1.5 and 2 times
+            the config's.
+        latents: widths; by default the config's and twice that.
+        members: SAEs in each cell, three or more: they hold out different tokens.
+        model: a model in place of the config's.
+        settings: settings in place of the config's, as sae.architecture=topk.
+        json: print the frontier as JSON.
+        runs: where run folders lie.
+    """
+    from ordinal.summary import print_frontier
+    from ordinal.sweep import open_sweep, run_sweep
+
+    opened = open_sweep(
+        config,
+        runs,
+        sparsity=sparsity,
+        latents=latents,
+        members=members,
+        model=model,
+        settings=settings,
+    )
+    print_frontier(opened, *run_sweep(opened), json)
 
 
 def features(
@@ -173,7 +230,7 @@ def _finished(folder: str) -> Run:
     return opened
 
 
-VERBS = {f.__name__: f for f in (run, heads, train, features, verify, report, export)}
+VERBS = {f.__name__: f for f in (run, heads, train, sweep, features, verify, report, export)}
 
 
 def main() -> None:

@@ -54,6 +54,13 @@ class VerifyConfig(_Section):
     """Also read the head in context, which loads the whole model in float32."""
 
 
+class TrackingConfig(_Section):
+    """What wandb gets beside the ensemble's run; wandb's own variables set the rest."""
+
+    member_runs: bool = False
+    """Also a wandb run for each member, in the ensemble's group."""
+
+
 class RunConfig(_Section):
     """One experiment, from a model to verified features."""
 
@@ -63,8 +70,12 @@ class RunConfig(_Section):
     """Whether M(t) applies ln2 before MLP0."""
     tokens: TokensConfig = TokensConfig()
     sae: TrainConfig = TrainConfig()
+    pretrained: str | None = None
+    """An SAE trained elsewhere, studied in place of fitting any: a SAELens folder, or
+    `RELEASE:SAE_ID` of SAELens's pretrained SAEs."""
     features: FeaturesConfig = FeaturesConfig()
     verify: VerifyConfig = VerifyConfig()
+    tracking: TrackingConfig = TrackingConfig()
     seed: int = 0
     """Of the folds, the halves, the bootstrap and the controls; training has its own."""
 

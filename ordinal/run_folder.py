@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ import yaml
 
 from lm.errors import OrdinalError, UsageError
 from lm.files import read_parquet, replacing
-from ordinal.config import RunConfig, load_config, parse_config
+from ordinal.config import RunConfig, parse_config
+from ordinal.settings import named_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,28 +130,46 @@ class Run:
         return HeadChoice(**self.read_json("head.json"))
 
 
-def open_run(target: str | Path, runs: Path = RUNS, *, model: str | None = None) -> Run:
+def open_run(
+    target: str | Path,
+    runs: Path = RUNS,
+    *,
+    model: str | None = None,
+    sae: str | None = None,
+    settings: Sequence[str] = (),
+) -> Run:
     """The run of a config or of a run folder; its folder is made if it is not there.
 
     Args:
         target: a config (file or shipped name), or an existing run folder.
         runs: where run folders lie.
         model: in place of the config's; the run folder is then named after both.
+        sae: for the config's `pretrained`, likewise.
+        settings: `KEY=VALUE` in place of the config's, likewise.
 
     Raises:
-        UsageError: there is no such config or run, or the folder was made with another config.
+        UsageError: there is no such config, run or SAE, a setting is wrong, or the folder was made
+            with another config.
     """
     if (Path(target) / "config.yaml").is_file():
-        return existing_run(target)
+        run = existing_run(target)
+        if sae is not None and sae != run.config.pretrained:
+            raise UsageError(
+                f"{target} was made with `pretrained: {run.config.pretrained}`; to study {sae}, "
+                "give a config in place of a run folder."
+            )
+        if settings:
+            raise UsageError(
+                f"{target} is a run folder, whose settings stay. Give --set with a config: the run "
+                "then gets a folder of its own."
+            )
+        return run
     if Path(target).is_dir():
         raise UsageError(
             f"{target} is a folder without config.yaml, so no run folder. Give a config, or the "
             "folder that `ordinal run` printed."
         )
-    name, config = load_config(target)
-    if model is not None and model != config.model:
-        config = config.model_copy(update={"model": model})
-        name = f"{name}-{Path(model).name}"
+    name, config = named_config(target, model=model, sae=sae, settings=settings)
     return make_run(runs / name, config)
 
 

@@ -1,6 +1,7 @@
 """The steps of the method, each reading and writing the run folder, each repeatable alone."""
 
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from lm.bridged import BridgedModel
     from lm.ordinals import OrdinalTokens
     from training.activations import Activations
-    from training.member import MemberMetrics
+    from training.metrics import MemberMetrics
 
 
 def _say_done(run: Run, step: str, started: float) -> None:
@@ -82,12 +83,44 @@ def heads(run: Run) -> pd.DataFrame:
 
 
 def train(run: Run) -> pd.DataFrame:
-    """Harvest M(t) and fit the ensemble of SAEs (section 3.1), as a tracked run."""
+    """Harvest M(t) and fit the ensemble of SAEs (section 3.1), as a tracked run.
+
+    A config that names a pretrained SAE has that one for its ensemble.
+    """
     from lm.open import open_model
-    from training.harvest import harvest
 
     model = open_model(run.config.model)
-    return train_on(run, harvest(model, _tokens(run, model), run.config.ln))
+    if run.config.pretrained is not None:
+        return _bring_in(run, model, run.config.pretrained)
+    return train_on(run, harvested(run, model))
+
+
+def harvested(run: Run, model: "LanguageModel") -> "Activations":
+    """M(t) of the run's tokens."""
+    from training.harvest import harvest
+
+    return harvest(model, _tokens(run, model), run.config.ln)
+
+
+def _bring_in(run: Run, model: "LanguageModel", source: str) -> pd.DataFrame:
+    """Take an SAE trained elsewhere for the only member; returns how it fits M(t)."""
+    from sae.ensemble import SAEEnsemble
+    from sae.pretrained import fit_of, load_pretrained
+
+    sae = load_pretrained(source, model.info.d_model)
+    activations = harvested(run, model)
+    fit = fit_of(sae, activations.x)
+    print(
+        f"On M(t) it leaves {fit.fvu:.2f} of the variance, with {fit.l0:.0f} of {sae.d_sae:,} "
+        f"latents active on a token and {fit.dead:,} on none.",
+        file=sys.stderr,
+    )
+    about = {"model_name": activations.model_name, "hook_name": activations.hook_name}
+    ensemble = SAEEnsemble([sae], seeds=[None], held_out_folds=[0], pretrained=source, **about)
+    run.forget_after("train")
+    activations.save(run.folder / "activations.safetensors")
+    ensemble.save(run.folder)
+    return pd.DataFrame([fit])
 
 
 def train_file(path: Path, runs: Path) -> Run:
@@ -102,23 +135,48 @@ def train_file(path: Path, runs: Path) -> Run:
     return run
 
 
-def train_on(run: Run, activations: "Activations") -> pd.DataFrame:
-    """Fit the run's ensemble to activations; returns each member's last metrics."""
+def train_on(
+    run: Run, activations: "Activations", *, checkpoint_every: float | None = None
+) -> pd.DataFrame:
+    """Fit the run's ensemble to activations; returns each member's last metrics.
+
+    A training that was stopped goes on from its checkpoints.
+
+    Args:
+        checkpoint_every: seconds; by default a minute.
+    """
+    from training.checkpoint import EVERY, FOLDER
     from training.fit import train as fit
     from training.tracking import Tracker
 
-    last: list[MemberMetrics] = []
+    last: dict[int, MemberMetrics] = {}
 
     def log(members: "list[MemberMetrics]") -> None:
-        last[:] = members
+        last.update({metrics.member: metrics for metrics in members})
         tracker.log(members)
 
-    with Tracker(run.folder, name=run.folder.name, config=run.config.model_dump()) as tracker:
-        ensemble = fit(activations, run.config.sae, log=log)
-    run.forget_after("train")
-    activations.save(run.folder / "activations.safetensors")
-    ensemble.save(run.folder)
-    return pd.DataFrame(last)
+    checkpoints = run.folder / FOLDER
+    tracker = Tracker(
+        run.folder,
+        name=run.folder.name,
+        config=run.config.model_dump(),
+        resume=any(checkpoints.glob("*.safetensors")),
+        member_runs=run.config.tracking.member_runs,
+    )
+    with tracker:
+        ensemble = fit(
+            activations,
+            run.config.sae,
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every or EVERY,
+            log=log,
+        )
+        run.forget_after("train")
+        activations.save(run.folder / "activations.safetensors")
+        ensemble.save(run.folder)
+        tracker.log_artifact("saes", run.folder / "saes")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return pd.DataFrame([last[member] for member in sorted(last)])
 
 
 def features(run: Run) -> pd.DataFrame:
@@ -145,7 +203,7 @@ def verify(run: Run) -> pd.DataFrame:
     from lm.open import open_model
 
     model = open_model(run.config.model)
-    _same_model(run, model)
+    same_model(run, model)
     head, activations, catalog = run.head, run.activations, run.catalog
     read = readouts(model, activations.tokens, head.layer, head.head)
     claims = verdicts.head_claims(head, run.table("baselines"))
@@ -239,7 +297,7 @@ def head_logits(run: Run, read: "list[Readout]") -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _same_model(run: Run, model: "LanguageModel") -> None:
+def same_model(run: Run, model: "LanguageModel") -> None:
     """Raises OrdinalError when the activations come from another version of the model."""
     made = run.activations.metadata.get("revision")
     if made and model.info.revision and made != model.info.revision:
@@ -256,8 +314,12 @@ def _plain(value: object) -> object:
 def report(run: Run) -> None:
     """Write report.html: one file that opens without a network."""
     from ordinal.report.page import write_report
+    from training.tracking import log_artifacts
 
     write_report(run)
+    catalog = [run.folder / name for name in ("features.parquet", "vectors.safetensors")]
+    artifacts = {"catalog": catalog, "report": [run.folder / "report.html"]}
+    log_artifacts(run.folder, run.folder.name, artifacts)
 
 
 STEPS: dict[str, Callable[[Run], pd.DataFrame | None]] = {
@@ -281,7 +343,9 @@ def run_step(run: Run, step: str) -> pd.DataFrame | None:
 def run_missing(run: Run) -> list[str]:
     """Do every step whose output is not there, or was made of what is redone; returns them."""
     did = []
-    for step in STEPS:
+    # An SAE from elsewhere comes first: whether it fits is known before any head is scored.
+    first = "train" if run.config.pretrained else "heads"
+    for step in sorted(STEPS, key=lambda step: step != first):
         if not run.done(step):
             run_step(run, step)
             did.append(step)

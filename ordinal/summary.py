@@ -1,11 +1,16 @@
 """What each command prints when it is done: one screen, and what to do next."""
 
+import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ordinal.run_folder import Run, open_run
 from ordinal.tables import intervals, print_json, print_table, with_interval
+
+if TYPE_CHECKING:
+    from ordinal.sweep import Sweep
 
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
@@ -32,6 +37,37 @@ def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) 
         f"{held_out}, the next {choice.runner_up_score:.2f}, guessing {choice.chance:.2f} "
         f"({choice.n_tokens} tokens)."
     )
+
+
+def print_frontier(
+    sweep: "Sweep", frontier: pd.DataFrame, members: pd.DataFrame, as_json: bool
+) -> None:
+    """What each cell of a sweep keeps, the recommendation, and what to type next."""
+    from ordinal.sweep import recommendation
+
+    if as_json:
+        print_json("frontier", frontier)
+        return
+    mark = frontier["recommended"].map({True: "*", False: ""})
+    shown = frontier.assign(
+        value=mark + frontier[sweep.setting].map("{:g}".format),
+        dead=frontier["dead"].round().astype(int),
+        interval=intervals(frontier, "preserved", "preserved_low", "preserved_high"),
+    )
+    columns = {"value": sweep.setting, "latents": "latents", "l0": "L0", "fvu": "FVU\nfitted"}
+    columns |= {"fvu_held_out": "\nunseen", "dead": "dead", "fitted": "kept\nfitted"}
+    columns |= {"interval": "\nunseen [95%]", "random": "\nrandom"}
+    n, m = frontier["n_tokens"].iloc[0], frontier["m"].iloc[0]
+    title = f"{sweep.folder.name}: succession kept (n = {n} unseen tokens; M(t) itself {m:.2f})"
+    print_table(shown, columns, title)
+    for line in recommendation(frontier, members):
+        print(textwrap.fill(line, 80, break_on_hyphens=False))
+    best = frontier.loc[frontier["recommended"]].iloc[0]
+    print(f"Look:   {sweep.folder / 'frontier.html'}")
+    print(f"Tables: {sweep.folder}/ (frontier.parquet, members.parquet)")
+    print(f"Next:   ordinal features {sweep.folder / best['cell']}")
+    chosen = f"sae.{sweep.setting}={best[sweep.setting]:g} sae.latents={best['latents']}"
+    print(f"        ordinal run {sweep.command} {chosen}")
 
 
 def print_features(run: Run, top: int, as_json: bool) -> None:

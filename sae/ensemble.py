@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lm.errors import OrdinalError
 from lm.files import replacing
-from sae.relu import ReLUSAE
+from sae.autoencoder import SAE
 from sae.saelens import read_saelens, write_saelens
 
 FOLDER = "saes"
@@ -15,12 +15,15 @@ FOLDER = "saes"
 class SAEEnsemble:
     """The members, in order, with what tells them apart."""
 
-    members: list[ReLUSAE]
-    seeds: list[int]
+    members: list[SAE]
+    seeds: list[int | None]
+    """None for an SAE that was fitted elsewhere."""
     held_out_folds: list[int]
     """By member, the fold of `OrdinalTokens` that it never saw."""
     model_name: str
     hook_name: str
+    pretrained: str | None = None
+    """Where the SAE comes from, if it was fitted elsewhere: it may then have seen every fold."""
 
     def __len__(self) -> int:
         return len(self.members)
@@ -38,6 +41,8 @@ class SAEEnsemble:
                     "seed": seed,
                     "held_out_fold": fold,
                 }
+                if self.pretrained is not None:
+                    metadata |= {"pretrained": self.pretrained}
                 write_saelens(sae, partial / f"{i:03d}", metadata)
 
     @classmethod
@@ -70,4 +75,5 @@ class SAEEnsemble:
             held_out_folds=[metadata["held_out_fold"] for _, metadata in read],
             model_name=about["model_name"],
             hook_name=about["hook_name"],
+            pretrained=about.get("pretrained"),
         )

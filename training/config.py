@@ -1,15 +1,18 @@
 """What can be chosen about a training run. Light to import: every worker process reads it."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
 )
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainConfig(BaseModel):
@@ -19,17 +22,49 @@ class TrainConfig(BaseModel):
 
     members: PositiveInt = 10
     """SAEs in the ensemble; they differ in their seed and in the fifth of the tokens held out."""
+    architecture: Literal["relu", "relu-weighted", "topk", "batchtopk", "jumprelu", "gated"] = (
+        "relu"
+    )
+    """Each is one file in sae/, with the paper it follows; relu is that of Successor Heads."""
     latents: PositiveInt = 64
     """Width of the dictionary. Keep it well below the number of tokens, or it memorises them."""
     l1: NonNegativeFloat = 0.75
-    """Sparsity penalty: the weight of the latents' sum against the squared error, both per token,
-    on inputs scaled to a mean squared norm of d_model about their mean."""
+    """Sparsity penalty of relu, relu-weighted and gated: the weight of the latents' sum against the
+    squared error, both per token, on inputs scaled to a mean squared norm of d_model about their
+    centre."""
+    k: PositiveInt = 8
+    """Latents active on a token: topk, batchtopk (on average)."""
+    l0: NonNegativeFloat = 1.0
+    """Sparsity penalty of jumprelu: the weight of the number of active latents."""
     steps: PositiveInt = 3000
-    """Full passes over the tokens for each member."""
+    """Optimiser steps for each member."""
+    batch: PositiveInt | Literal["full"] = "full"
+    """Tokens a step sees. Full: all of them, there are a few thousand at most."""
     learning_rate: PositiveFloat = 3e-3
-    """Adam's, after warm-up."""
-    batch: Literal["full"] = "full"
-    """Every step sees every token: there are a few thousand at most."""
+    """The optimiser's, after warm-up."""
+    warm_up: Share = 0.05
+    """Share of the steps in which the learning rate rises to its value."""
+    decay: Share = 0.2
+    """Share of the steps in which it falls to zero at the end."""
+    sparsity_warm_up: Share = 0.8
+    """Share of the steps in which the sparsity penalty rises to its value: latents that start out
+    dense find their features before they have to be sparse."""
+    normalisations: NonNegativeInt = 1
+    """Times that Adam's adaptive normalisation is applied: 1 is Adam, k is k-Adam (Gould and
+    Tanaka, arXiv 2411.05746), 0 is gradient descent."""
+    resamples: NonNegativeInt = 0
+    """Times that dead latents are started again at badly explained tokens (Bricken et al. 2023),
+    spread evenly over the first half of the steps."""
+    patience: PositiveInt | None = None
+    """Reports (50 a run) without a better held-out error after which a member stops and its best
+    state is kept. Another fifth of the tokens is held out for this."""
+    subspace: bool = True
+    """Train in the principal subspace of the fitted tokens when they are fewer than d_model."""
+    encode: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder's product; bfloat16 is for processors with AVX512_BF16 or AMX."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """cpu: members side by side in processes; cuda: all members in one stack. Auto: cuda if there
+    is one."""
     seed: NonNegativeInt = 0
     """Member s is seeded with `seed + s`."""
     workers: PositiveInt | None = None

@@ -1,20 +1,26 @@
 """Fitting an ensemble of sparse autoencoders to activations."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
-from lm.errors import OrdinalError
+from lm.errors import OrdinalError, UsageError
 from lm.ordinals import FOLDS
+from sae.autoencoder import SAE
 from sae.ensemble import SAEEnsemble
-from sae.relu import ReLUSAE
 from training.activations import Activations
+from training.checkpoint import EVERY, Checkpoints, identity
 from training.config import TrainConfig
-from training.member import MemberMetrics, MemberTask
-from training.workers import available_cpus, fit_members
+from training.inputs import Inputs
+from training.loop import Group
+from training.memory import check_memory
+from training.metrics import MemberMetrics
+from training.workers import Task, available_cpus, fit_tasks
 
 __all__ = ["MemberMetrics", "TrainConfig", "train"]
 
@@ -27,6 +33,8 @@ def train(
     config: TrainConfig | None = None,
     *,
     progress: bool = True,
+    checkpoints: Path | None = None,
+    checkpoint_every: float = EVERY,
     log: Callable[[list[MemberMetrics]], None] | None = None,
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
 ) -> SAEEnsemble:
@@ -38,16 +46,24 @@ def train(
     Args:
         config: the default suits the embedded model.
         progress: show a bar on stderr when it takes more than two seconds.
+        checkpoints: a folder for them; a training that finds its own goes on from there, and ends
+            with the same weights, bit for bit, as if it had never stopped.
+        checkpoint_every: seconds between checkpoints; there is one at Ctrl-C too.
         log: called with the metrics of all members at one step, in the order of the steps, as soon
             as every member has come that far.
         say: takes the lines meant for people.
 
     Raises:
-        OrdinalError: too few tokens, or a member diverged.
+        OrdinalError: too few tokens, too little memory, or a member diverged.
+        UsageError: `device: cuda` without a GPU.
     """
     config = config or TrainConfig()
-    tasks = [_task(activations, member, config) for member in range(config.members)]
-    fewest = min(len(task.fit) for task in tasks)
+    device = _device(config)
+    folds = [member % FOLDS for member in range(config.members)]
+    sizes = [[len(rows) for rows in _rows(activations, fold, config)] for fold in set(folds)]
+    fewest = min(fit for fit, _, _ in sizes)
+    if config.patience and not all(stop for _, _, stop in sizes):
+        raise OrdinalError("A fold has no tokens for early stopping; leave out `patience`.")
     if fewest < 2:
         raise OrdinalError(
             f"{fewest} distinct tokens are left to fit after one fold in {FOLDS} is held out; "
@@ -58,9 +74,20 @@ def train(
             f"Warning: {config.latents} latents on {fewest} distinct tokens will memorise them, "
             f"one latent a token; try latents: {max(2, fewest // 8)}."
         )
-    fitted: dict[int, ReLUSAE] = {}
-    by_step: dict[int, dict[int, MemberMetrics]] = {}
     workers = min(config.workers or available_cpus(), config.members)
+    check_memory(config, activations.x.shape, workers, device)
+    inputs = {fold: _inputs(activations, fold, config) for fold in sorted(set(folds))}
+    together = 1 if device == "cpu" else config.members
+    tasks = [
+        _task(range(first, min(first + together, config.members)), inputs, config, device)
+        for first in range(0, config.members, together)
+    ]
+    for task in tasks:
+        task.checkpoints.every = checkpoint_every
+        if checkpoints is not None:
+            task.checkpoints.path = checkpoints / f"{task.group.members[0]:03d}.safetensors"
+    fitted: dict[int, SAE] = {}
+    reported = _Reports(config.members, log or (lambda members: None))
     bar = tqdm(
         total=config.members * config.steps,
         desc="training",
@@ -69,29 +96,67 @@ def train(
         delay=2,
         disable=None if progress else True,  # None: off where no one watches
     )
-    with bar, closing(fit_members(tasks, workers)) as messages:
-        reached = [0] * config.members
-        for member, message in messages:
-            if isinstance(message, ReLUSAE):
-                fitted[member] = message
-                continue
-            bar.update(message.step - reached[member])
-            reached[member] = message.step
-            together = by_step.setdefault(message.step, {})
-            together[member] = message
-            if log is not None and len(together) == config.members:
-                log([together[i] for i in range(config.members)])
+    with bar, closing(fit_tasks(tasks, workers)) as messages:
+        for members, message in messages:
+            for member, one in zip(members, message, strict=True):
+                if isinstance(one, SAE):
+                    fitted[member] = one
+                else:
+                    bar.update(reported.add(one))
     return SAEEnsemble(
         members=[fitted[member] for member in range(config.members)],
-        seeds=[task.seed for task in tasks],
-        held_out_folds=[member % FOLDS for member in range(config.members)],
+        seeds=[config.seed + member for member in range(config.members)],
+        held_out_folds=folds,
         model_name=activations.model_name,
         hook_name=activations.hook_name,
     )
 
 
-def _task(activations: Activations, member: int, config: TrainConfig) -> MemberTask:
-    fold = member % FOLDS
-    fit = torch.from_numpy(activations.fit_rows(fold))
-    test = torch.from_numpy(activations.test_rows(fold))
-    return MemberTask(member, activations.x[fit], activations.x[test], config)
+class _Reports:
+    """Puts the members' reports in the order of the steps."""
+
+    def __init__(self, members: int, log: Callable[[list[MemberMetrics]], None]) -> None:
+        self._log = log
+        self._reached = [0] * members
+        self._by_step: dict[int, dict[int, MemberMetrics]] = {}
+
+    def add(self, one: MemberMetrics) -> int:
+        """Log what every member has now come past; returns the steps since its last report."""
+        ahead = one.step - self._reached[one.member]
+        self._reached[one.member] = one.step
+        self._by_step.setdefault(one.step, {})[one.member] = one
+        for step in sorted(step for step in self._by_step if step <= min(self._reached)):
+            at_step = self._by_step.pop(step)
+            self._log([at_step[member] for member in sorted(at_step)])
+        return ahead
+
+
+def _device(config: TrainConfig) -> str:
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("`device: cuda`, but PyTorch sees no GPU here. Use `device: auto`.")
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return config.device
+
+
+def _rows(activations: Activations, fold: int, config: TrainConfig) -> Sequence[np.ndarray]:
+    """Rows to fit on, held out for testing, and held out for early stopping."""
+    fit, test = activations.fit_rows(fold), activations.test_rows(fold)
+    if config.patience is None:
+        return fit, test, fit[:0]
+    stop = np.setdiff1d(activations.test_rows((fold + 1) % FOLDS), test)
+    return np.setdiff1d(fit, stop), test, stop
+
+
+def _inputs(activations: Activations, fold: int, config: TrainConfig) -> Inputs:
+    sets = (activations.x[torch.from_numpy(rows)] for rows in _rows(activations, fold, config))
+    return Inputs.prepare(*sets, subspace=config.subspace)
+
+
+def _task(
+    members: Sequence[int], inputs: Mapping[int, Inputs], config: TrainConfig, device: str
+) -> Task:
+    mine = [inputs[member % FOLDS] for member in members]
+    return Task(
+        Group(members, mine, config), device, Checkpoints(None, identity(members, config, mine))
+    )

@@ -2,24 +2,31 @@
 
 import contextlib
 import json
-import netrc
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
-from urllib.parse import urlsplit
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from training.member import MemberMetrics
+from training.metrics import MemberMetrics
+from training.wandb_run import WandbRun, choose_run_id, kept_run_id, mend_offline_files
 
-PROJECT = "ordinal"
+if TYPE_CHECKING:
+    import pandas as pd
+
 METRICS_FILE = "metrics.jsonl"
 QUANTILES = {"low": 0.1, "median": 0.5, "high": 0.9}
 CURVES = ("loss", "fvu", "fvu_held_out", "l0", "dead")
+ArtifactKind = Literal["saes", "catalog", "report"]
+
+
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 class Tracker:
@@ -29,9 +36,24 @@ class Tracker:
     stops what it tracks. `metrics.jsonl` has a line for each member and for the quantiles over the
     members at each step, and no clock readings: the same run writes the same file.
 
+    Args:
+        name: of the wandb run, and of the group that its members' runs join.
+        config: every setting; the git revision is added.
+        resume: go on with the wandb run of the training that was killed in this folder. All steps
+            are logged again, from the first: `metrics.jsonl` is written anew, and wandb gets the
+            steps that it has not.
+        member_runs: also write a wandb run for each member, at the end. Not within a sweep, whose
+            agent has one run for each trial.
+        say: takes the lines meant for people.
+
+    Raises:
+        OSError: `metrics.jsonl` cannot be written.
+
     Example:
         with Tracker(folder, name="counting", config=config.model_dump()) as tracker:
             ensemble = train(activations, config, log=tracker.log)
+            ensemble.save(folder)
+            tracker.log_artifact("saes", folder / "saes")
     """
 
     def __init__(
@@ -40,38 +62,56 @@ class Tracker:
         *,
         name: str,
         config: Mapping[str, Any],
-        say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+        resume: bool = False,
+        member_runs: bool = False,
+        say: Callable[[str], None] = _to_stderr,
     ) -> None:
         self.folder = Path(folder)
         self.name = name
-        self.config = dict(config)
+        self.config = {**config, **_git()}
+        self._resume = resume
+        self._member_runs = member_runs and "WANDB_SWEEP_ID" not in os.environ
         self._say = say
-        self._run: Any = None
-        self._undo = contextlib.ExitStack()
+        self._run: WandbRun | None = None
+        self._recorded: dict[str, int] = {}
         self._file: IO[str] | None = None
-        self._last: list[MemberMetrics] = []
+        self._steps: list[list[MemberMetrics]] = []
+        self._members: pd.DataFrame | None = None
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = self._undo.enter_context((self.folder / METRICS_FILE).open("w"))
+        self._file = (self.folder / METRICS_FILE).open("w")
         with self._never_stopping():
-            self._run = self._start()
+            chosen = choose_run_id(self.folder, resume=self._resume)
+            self._run = self._open(chosen, self.name, "ensemble")
+            self._recorded = mend_offline_files(self.folder, besides=self._run.sync_dir)
+            self._run.skip_through(self._recorded.get(self._run.id, -1))
         return self
 
     def log(self, members: list[MemberMetrics]) -> None:
-        """Record all members at one step."""
-        self._last = members
-        step = members[0].step
+        """Record all members at one step.
+
+        Raises:
+            RuntimeError: outside a `with` statement.
+        """
+        self._steps.append(members)
         for metrics in members:
             self._write(metrics._asdict())
-        self.log_figures(step, _quantiles(members))
-
-    def log_figures(self, step: int, figures: Mapping[str, float]) -> None:
-        """Record other figures at a step, here and in wandb."""
+        step, figures = members[0].step, _quantiles(members)
         self._write({"step": step, **figures})
         with self._never_stopping():
             if self._run is not None:
-                self._run.log(dict(figures), step=step)
+                self._run.log(figures, step)
+
+    def log_members(self, table: "pd.DataFrame") -> None:
+        """Give the table of members at the end, in place of the last metrics of each."""
+        self._members = table
+
+    def log_artifact(self, kind: ArtifactKind, *paths: Path) -> None:
+        """Log files or folders with the run, as the artifact `<name>-<kind>`."""
+        with _forgiving(self._say, f"{kind} not logged"):
+            if self._run is not None:
+                self._run.log_artifact(f"{self.name}-{kind}", kind, paths)
 
     def __exit__(
         self,
@@ -79,10 +119,17 @@ class Tracker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._undo, self._never_stopping():
-            if self._run is not None:
-                self._finish(failed=error is not None)
-        self._file = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        run, failed = self._run, error is not None
+        with self._never_stopping():
+            if run is not None:
+                self._finish(run, failed=failed)
+        if self._run is not None and self._member_runs and not failed:
+            with _forgiving(self._say, "not every member has a run of its own"):
+                self._log_member_runs(self._run.id)
+        self._run = None
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if self._file is None:
@@ -93,46 +140,82 @@ class Tracker:
         }
         print(json.dumps(finite), file=self._file, flush=True)
 
-    def _start(self) -> Any:
-        import wandb
-
-        inside = str(self.folder.resolve() / "wandb")
-        Path(inside).mkdir(exist_ok=True)
-        # Tables are staged as artifacts, by default in the home folder.
-        self._undo.enter_context(
-            _environment({"WANDB_DATA_DIR": inside, "WANDB_CACHE_DIR": inside})
-        )
-        return wandb.init(
-            project=PROJECT,
-            group=self.name,
-            name=self.name,
-            dir=str(self.folder),
-            config={**self.config, "git_revision": _git_revision()},
-            mode=_mode(),
-            settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+    def _open(self, run_id: str, name: str, job_type: str) -> WandbRun:
+        return WandbRun(
+            self.folder, run_id, name=name, group=self.name, job_type=job_type, config=self.config
         )
 
-    def _finish(self, *, failed: bool) -> None:
+    def _finish(self, run: WandbRun, *, failed: bool) -> None:
+        import pandas as pd
         import wandb
 
-        run, self._run = self._run, None
-        if self._last:
-            table = wandb.Table(columns=list(MemberMetrics._fields))
-            for metrics in self._last:
-                table.add_data(*metrics)
-            run.log({"members": table}, step=self._last[0].step)
-        run.finish(exit_code=int(failed))
-        if run.settings.mode == "offline":
-            self._say(f"wandb recorded offline; to upload: wandb sync {run.settings.sync_dir}")
+        if self._steps and not failed:
+            last = {metrics.member: metrics for members in self._steps for metrics in members}
+            table = pd.DataFrame(last.values()) if self._members is None else self._members
+            # A step of its own: a run that goes on may have the curves' last step, and no table.
+            run.log({"members": wandb.Table(dataframe=table)}, self._steps[-1][0].step + 1)
+        run.finish(failed=failed)
+        if run.offline:
+            where = shlex.quote(str(self.folder / "wandb"))
+            self._say(f"wandb recorded offline; to upload: wandb sync {where}")
+
+    def _log_member_runs(self, ensemble_id: str) -> None:
+        curves: dict[int, list[MemberMetrics]] = {}
+        for members in self._steps:
+            for metrics in members:
+                curves.setdefault(metrics.member, []).append(metrics)
+        for member, of_member in curves.items():
+            number = f"{member:03d}"
+            run = self._open(f"{ensemble_id}-{number}", f"{self.name}/{number}", "member")
+            run.skip_through(self._recorded.get(run.id, -1))
+            for metrics in of_member:
+                values = {curve: getattr(metrics, curve) for curve in CURVES}
+                run.log({k: v for k, v in values.items() if v is not None}, metrics.step)
+            run.finish()
 
     @contextlib.contextmanager
     def _never_stopping(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # whatever a tracker throws, the training matters more
-            self._run = None
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            self._say(f"Warning: wandb failed ({what}); figures go to {METRICS_FILE} alone.")
+        with _forgiving(self._say, f"figures go to {METRICS_FILE} alone"):
+            try:
+                yield
+            except Exception:
+                self._run = None  # what failed once is left alone
+                raise
+
+
+def log_artifacts(
+    folder: str | Path,
+    name: str,
+    artifacts: Mapping[ArtifactKind, Iterable[Path]],
+    *,
+    say: Callable[[str], None] = _to_stderr,
+) -> None:
+    """Log files with the wandb run of a run folder that has ended, from any process.
+
+    It never stops its caller. A folder that was trained without wandb is left alone.
+
+    Args:
+        name: what the wandb run was named.
+        artifacts: the files or folders of each.
+        say: takes a line if it fails.
+    """
+    with _forgiving(say, f"{', '.join(artifacts)} not logged"):
+        run_id = kept_run_id(Path(folder))
+        if run_id is not None:
+            run = WandbRun(Path(folder), run_id, name=name, group=name, job_type="ensemble")
+            for kind, paths in artifacts.items():
+                run.log_artifact(f"{name}-{kind}", kind, paths)
+            run.finish()
+
+
+@contextlib.contextmanager
+def _forgiving(say: Callable[[str], None], therefore: str) -> Iterator[None]:
+    """Whatever a tracker throws, what it tracks matters more."""
+    try:
+        yield
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"Warning: wandb failed ({what}); {therefore}.")
 
 
 def _quantiles(members: list[MemberMetrics]) -> dict[str, float]:
@@ -147,43 +230,15 @@ def _quantiles(members: list[MemberMetrics]) -> dict[str, float]:
     return figures
 
 
-def _mode() -> Any:
-    """What `WANDB_MODE` says; else online with an account, offline without."""
-    return os.environ.get("WANDB_MODE") or ("online" if _has_account() else "offline")
-
-
-def _has_account() -> bool:
-    """Whether wandb would find a key: it asks at a prompt when it finds none."""
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    for file in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if file and netrc.netrc(os.path.expanduser(file)).authenticators(host):
-                return True
-    return False
-
-
-def _git_revision() -> str | None:
-    """The commit of the working directory, if it is in a repository."""
+def _git() -> dict[str, str | bool | None]:
+    """The commit of the working directory, if it is in a repository, and whether it was edited."""
+    command = "git --no-optional-locks describe --always --dirty --abbrev=40 --exclude=*"
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--verify", "HEAD"], capture_output=True, text=True, timeout=10
+            command.split(), capture_output=True, text=True, timeout=10, check=True
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
-@contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    except (OSError, subprocess.SubprocessError):
+        return {"git_revision": None, "git_dirty": None}
+    described = found.stdout.strip()
+    revision = described.removesuffix("-dirty")
+    return {"git_revision": revision, "git_dirty": described != revision}

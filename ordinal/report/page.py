@@ -36,13 +36,18 @@ def write_report(run: Run) -> None:
 
 def render(run: Run) -> str:
     """The page as text."""
+    return fill("template.html", **{section.__name__: section(run) for section in SECTIONS})
+
+
+def fill(template: str, **content: object) -> str:
+    """A page whose figures are drawn, light or dark, by the scripts that it carries."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters["plot"] = plot
     environment.filters["task"] = lambda name: Markup(task_name(name))
-    return environment.get_template("template.html").render(
-        {section.__name__: section(run) for section in SECTIONS},
+    return environment.get_template(template).render(
+        content,
         css=Markup((HERE / "report.css").read_text()),
         js=Markup((HERE / "report.js").read_text()),
         plotly_js=Markup(get_plotlyjs()),

@@ -26,7 +26,12 @@ def _true_dictionary(truth) -> ReLUSAE:
     )
     decoder = torch.cat([truth.residues, truth.ordinal[None], noise])
     b_enc = torch.cat([torch.full((10,), -truth.residue_scale / 2), torch.zeros(6)])
-    return ReLUSAE(decoder.T.contiguous(), b_enc, decoder, torch.zeros(decoder.shape[1]))
+    return ReLUSAE(
+        W_enc=decoder.T.contiguous(),
+        W_dec=decoder,
+        b_dec=torch.zeros(decoder.shape[1]),
+        b_enc=b_enc,
+    )
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["planted", "shuffled"])

@@ -1,4 +1,4 @@
-"""The fit: its gradients, what it recovers, what it depends on."""
+"""The fit: what it recovers, what it depends on, how it ends."""
 
 import signal
 import subprocess
@@ -8,56 +8,10 @@ import time
 
 import pytest
 import torch
-from datasets import Dataset
 
 from lm.errors import OrdinalError
-from lm.ordinals import COLUMNS, OrdinalTokens, assign_folds
-from sae.relu import ReLUSAE
-from training.activations import Activations
+from tests.training.made_up import numbers, planted
 from training.fit import TrainConfig, train
-from training.member import loss_and_gradients
-
-
-def numbers(x: torch.Tensor) -> Activations:
-    """Activations of as many made-up number tokens."""
-    folds = assign_folds(range(len(x)), 0)
-    rows = [
-        {"token_id": i, "text": f" {i}", "task": "numbers", "index": i, "form": "space",
-         "successor": i + 1, "fold": folds[i], "held_out_task": False}
-        for i in range(len(x))
-    ]  # fmt: skip
-    return Activations(x, OrdinalTokens(Dataset.from_list(rows, features=COLUMNS)))
-
-
-def planted(rows: int, d_model: int, features: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sparse non-negative sums of known unit directions, off the origin."""
-    generator = torch.Generator().manual_seed(0)
-    directions = torch.nn.functional.normalize(torch.randn(features, d_model, generator=generator))
-    on = torch.rand(rows, features, generator=generator) < 3 / features
-    codes = on * (0.5 + torch.rand(rows, features, generator=generator))
-    return codes @ directions + torch.randn(d_model, generator=generator), directions
-
-
-def test_the_gradients_are_autograds():
-    torch.manual_seed(0)
-    double = {"dtype": torch.float64, "requires_grad": True}
-    sae = ReLUSAE(
-        torch.randn(7, 11, **double),
-        torch.randn(11, **double),
-        torch.randn(11, 7, **double),
-        torch.randn(7, **double),
-    )
-    x = torch.randn(23, 7, dtype=torch.float64)
-    f = sae.encode(x)
-    expected = (x - sae.decode(f)).square().sum(1).mean() + 0.7 * f.sum(1).mean()
-    expected.backward()
-    ours = ReLUSAE(*(torch.empty_like(value) for value in vars(sae).values()))
-    with torch.no_grad():
-        loss, activity = loss_and_gradients(x, sae, 0.7, ours)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(activity, f)
-    for name, value in vars(sae).items():
-        torch.testing.assert_close(getattr(ours, name), value.grad, rtol=1e-10, atol=1e-10)
 
 
 def test_a_planted_dictionary_is_recovered():
@@ -85,7 +39,7 @@ def test_a_member_is_the_same_alone_and_beside_others_in_any_number_of_processes
     ]
     for ensemble in ensembles[1:]:
         for ours, theirs in zip(ensemble.members, ensembles[0].members, strict=False):
-            for name, value in vars(ours).items():
+            for name, value in ours.tensors().items():
                 assert torch.equal(value, getattr(theirs, name))
     a, b = ensembles[0].members[:2]
     assert not torch.equal(a.W_dec, b.W_dec)
@@ -141,7 +95,7 @@ def test_a_dictionary_as_wide_as_the_tokens_is_warned_of():
 
 def test_a_token_that_is_constant_does_not_break_the_fit():
     ensemble = train(numbers(torch.ones(20, 4)), TrainConfig(members=1, latents=4, steps=20))
-    assert all(torch.isfinite(value).all() for value in vars(ensemble.members[0]).values())
+    assert all(torch.isfinite(value).all() for value in ensemble.members[0].tensors().values())
 
 
 def _ps(*options: str) -> list[str]:
@@ -156,9 +110,8 @@ def _alive(pid: str) -> bool:
 def test_no_process_outlives_the_training(end):
     """A script without a `__main__` guard, stopped in its midst."""
     script = textwrap.dedent("""
-        import sys, torch
-        sys.path.insert(0, "tests/training")
-        from test_member import numbers
+        import torch
+        from tests.training.made_up import numbers
         from training.fit import TrainConfig, train
         config = TrainConfig(members=4, steps=100_000, workers=2, latents=8)
         train(numbers(torch.randn(200, 16)), config, log=lambda metrics: None)
