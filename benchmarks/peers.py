@@ -37,16 +37,58 @@ from benchmarks.measure import (
     evaluate,
     floor,
 )
+from training.checkpoint import Checkpoints
+from training.config import TrainConfig
+from training.inputs import Inputs
+from training.loop import Group, fit_group
+from training.metrics import MemberMetrics
+from training.workers import Task, available_cpus, fit_tasks
 
 
-def ours(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fitted:
-    """This project's trainer."""
-    raise NotImplementedError
+def ours(
+    x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock, encode: str = "float32"
+) -> Fitted:
+    """This project's trainer; its own reports, which cost it time, are its curve."""
+    group = Group([0], [Inputs.prepare(x, x[:0])], _config(settings, encode=encode))
+    for message in fit_group(group, "cpu", Checkpoints(None, "")):
+        if isinstance(message[0], MemberMetrics):
+            clock.told(message[0].loss)
+        else:
+            (sae,) = message
+    return Fitted(**sae.tensors())
+
+
+def ours_bfloat16(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fitted:
+    """The same with the encoder's product in bfloat16."""
+    return ours(x, settings, clock, "bfloat16")
+
+
+def _config(settings: Settings, **more: object) -> TrainConfig:
+    return TrainConfig(
+        latents=settings.latents,
+        l1=settings.l1,
+        batch=settings.batch,
+        steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        warm_up=settings.warm_up,
+        decay=settings.decay,
+        sparsity_warm_up=settings.l1_warm_up,
+        seed=settings.seed,
+        **more,
+    )
 
 
 def ours_ensemble(x: Float[Tensor, "rows d_in"], members: int, settings: Settings) -> list[Fitted]:
-    """This project's trainer on `members` seeds, from `settings.seed`, as it would do them."""
-    raise NotImplementedError
+    """This project's trainer on `members` seeds, a process for each core, as `train` does it."""
+    config, fold = _config(settings, members=members), Inputs.prepare(x, x[:0])
+    tasks = [
+        Task(Group([i], [fold], config), "cpu", Checkpoints(None, "")) for i in range(members)
+    ]
+    fitted = {}
+    for numbers, message in fit_tasks(tasks, min(members, available_cpus())):
+        if not isinstance(message[0], MemberMetrics):
+            fitted[numbers[0]] = Fitted(**message[0].tensors())
+    return [fitted[member] for member in range(members)]
 
 
 def plain(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fitted:
@@ -169,6 +211,7 @@ def dictionary_learning(x: Float[Tensor, "rows d_in"], settings: Settings, clock
 Trainer = Callable[[Tensor, Settings, Clock], Fitted]
 TRAINERS: dict[str, Trainer] = {
     "ours": ours,
+    "ours, bfloat16 encode": ours_bfloat16,
     "SAELens": saelens,
     "dictionary_learning": dictionary_learning,
     "plain PyTorch": plain,

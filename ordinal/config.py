@@ -1,5 +1,7 @@
 """What an experiment is: one YAML file, checked key by key. Light to import: `--help` needs it."""
 
+import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,17 +130,26 @@ def parse_config(raw: dict[str, Any], where: str) -> RunConfig:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    *parents, key = [str(part) for part in first["loc"]] or [""]
+    *parents, key = _place(first) or [""]
     name = ".".join([*parents, key])
     if first["type"] == "missing":
         return f"`{name}` is missing."
     if first["type"] != "extra_forbidden":
-        reason = first["msg"].removeprefix("Value error, ")
-        return f"`{name}` is {first['input']!r}: {reason[0].lower()}{reason[1:]}."
+        same = [other for other in error.errors() if _place(other) == _place(first)]
+        reasons = [other["msg"].removeprefix("Value error, ") for other in same]
+        reason = "; or ".join(reason[0].lower() + reason[1:] for reason in reasons)
+        return f"`{name}` is {first['input']!r}: {reason}."
     known = _keys(parents)
     close = get_close_matches(key, known, 1)
     hint = f"Did you mean `{close[0]}`?" if close else f"Known here: {', '.join(known)}."
     return f"`{name}` is not a setting. {hint}"
+
+
+def _place(error: Mapping[str, Any]) -> list[str]:
+    """The key that an error is about; pydantic adds `constrained-int` and such for each choice."""
+    parts = [str(part) for part in error["loc"]]
+    named = error["type"] == "extra_forbidden"
+    return [part for part in parts if named or re.fullmatch(r"\w+", part)]
 
 
 def _keys(parents: list[str]) -> list[str]:

@@ -49,6 +49,9 @@ class TrainConfig(BaseModel):
     sparsity_warm_up: Share = 0.8
     """Share of the steps in which the sparsity penalty rises to its value: latents that start out
     dense find their features before they have to be sparse."""
+    start_density: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the tokens that each latent is active on at the start, set through its bias. By
+    default biases start at zero: about half. A sparse start makes the first steps cheap."""
     normalisations: NonNegativeInt = 1
     """Times that Adam's adaptive normalisation is applied: 1 is Adam, k is k-Adam (Gould and
     Tanaka, arXiv 2411.05746), 0 is gradient descent."""
@@ -56,7 +59,7 @@ class TrainConfig(BaseModel):
     """Times that dead latents are started again at badly explained tokens (Bricken et al. 2023),
     spread evenly over the first half of the steps."""
     patience: PositiveInt | None = None
-    """Reports (50 a run) without a better held-out error after which a member stops and its best
+    """Reports (25 a run) without a better held-out error after which a member stops and its best
     state is kept. Another fifth of the tokens is held out for this."""
     subspace: bool = True
     """Train in the principal subspace of the fitted tokens when they are fewer than d_model."""

@@ -101,17 +101,19 @@ def mark(latents, codes, fired):
 
 
 @_compiled
-def update_encoder(latent_starts, rows, codes, centred, W_enc, moments, rates):
+def update_encoder(latent_starts, rows, codes, centred, W_enc, moments, first, rates):
     """Each latent's gradient, `codes.T @ centred`, and the optimiser's step with it at once."""
     gradient = np.empty_like(W_enc[0])
     for j in range(len(W_enc)):
         gradient[:] = 0
         _add(gradient, codes, centred, rows, latent_starts[j], latent_starts[j + 1])
-        _descend(W_enc[j], gradient, moments, j, rates)
+        _descend(W_enc[j], gradient, moments, first + j * len(gradient), rates)
 
 
 @_compiled
-def update_decoder(latent_starts, rows, codes, d_error, W_dec, moments, rates, shrink, unit):
+def update_decoder(
+    latent_starts, rows, codes, d_error, W_dec, moments, first, rates, shrink, unit
+):
     """The same with `codes.T @ d_error + shrink * W_dec`; rows are kept at norm one if `unit`."""
     zero = W_dec.dtype.type(0)
     gradient = np.empty_like(W_dec[0])
@@ -127,7 +129,7 @@ def update_decoder(latent_starts, rows, codes, d_error, W_dec, moments, rates, s
             multiple -= along
         for i in range(len(row)):
             gradient[i] += multiple * row[i]
-        _descend(row, gradient, moments, j, rates)
+        _descend(row, gradient, moments, first + j * len(row), rates)
         if unit:
             square = zero
             for i in range(len(row)):
@@ -155,12 +157,12 @@ def _add(out, codes, table, places, at, end):
 
 
 @_compiled
-def _descend(parameters, gradient, moments, j, rates):
-    """`optimiser.descend` on one row; `moments` is `[levels, 2, d_sae, d_in]`."""
+def _descend(parameters, gradient, moments, first, rates):
+    """`optimiser.descend` on the parameters from `first`; `moments` is `[levels, 2, size]`."""
     rate, keep_mean, keep_square, for_mean, for_square, epsilon = rates
-    one = parameters.dtype.type(1)
+    one, last = parameters.dtype.type(1), first + len(parameters)
     for level in range(len(moments)):
-        mean, square = moments[level, 0, j], moments[level, 1, j]
+        mean, square = moments[level, 0, first:last], moments[level, 1, first:last]
         for i in range(len(parameters)):
             g = gradient[i]
             mean[i] = keep_mean * mean[i] + (one - keep_mean) * g

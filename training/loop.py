@@ -26,7 +26,7 @@ from training.resampling import resample, resampling_steps
 from training.sparse import SparseEngine
 from training.stacked import StackedEngine
 
-REPORTS = 50
+REPORTS = 25
 """How often members are measured, spread evenly over their steps."""
 
 
@@ -127,8 +127,12 @@ def _engine(group: Group, architecture: Architecture, device: str) -> Engine:
         generator = torch.Generator().manual_seed(seed)
         start = torch.randn(d_sae, fold.d_in, generator=generator, dtype=flat.dtype)
         p.W_dec[i, :, : fold.d_in] = p.W_enc[i, :, : fold.d_in] = normalize(start, dim=1)
-    for name, initial in architecture.latents.items():
-        p.latents[name].fill_(initial)
+        for name, initial in architecture.latents.items():
+            p.latents[name][i] = initial
+        if config.start_density is not None:
+            pre = fold.fit @ p.W_enc[i, :, : fold.d_in].T
+            bias = next(iter(architecture.latents))
+            p.latents[bias][i] -= pre.quantile(1 - config.start_density, dim=0)
     levels = config.normalisations
     if device == "cpu" and len(group.members) == 1:
         rows = group.batch or len(group.inputs[0].fit)

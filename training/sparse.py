@@ -121,14 +121,7 @@ class SparseEngine:
             x[0] for x in (parameters.W_enc, parameters.W_dec, parameters.b_dec)
         )
         self._latents = {name: value[0] for name, value in parameters.latents.items()}
-        matrix = parameters.d_in * parameters.d_sae
-        self._matrix_moments = [
-            part.view(levels, 2, parameters.d_sae, parameters.d_in).numpy()
-            for part in self.moments[:, :, 0].split(
-                [matrix, matrix, flat.shape[1] - 2 * matrix], 2
-            )[:2]
-        ]
-        self._vector_moments = self.moments[:, :, :, 2 * matrix :]
+        self._matrix = parameters.d_in * parameters.d_sae
 
     def _pre(self, centred: Tensor) -> Tensor:
         bias = next(iter(self._latents.values()))
@@ -161,11 +154,12 @@ class SparseEngine:
     def step(
         self, batch: Int[Tensor, "members rows"] | None, share: float, rate: float, step: int
     ) -> Seen:
-        x = self._inputs.fit if batch is None else self._inputs.fit[batch[0]]
+        x = self._inputs.fit if batch is None else self._inputs.fit.index_select(0, batch[0])
         found, seen, pairs, centred = self._forward(x, share)
         d_pre_sum = pairs.per_latent(found.d_pre)
         d_b_dec = found.error.sum(0).mul_(2 * pairs.weight).sub_(d_pre_sum @ self._W_enc)
         latent_starts, rows, order = pairs.by_latent()
+        moments = self.moments[:, :, 0].numpy()
         rates = tuple(map(self._type, (rate, *BETAS, *corrections(step), EPSILON)))
         shrink = torch.zeros_like(d_pre_sum) if found.shrink is None else found.shrink
         kernels.update_encoder(
@@ -174,7 +168,8 @@ class SparseEngine:
             found.d_pre[order].numpy(),
             centred.numpy(),
             self._W_enc.numpy(),
-            self._matrix_moments[0],
+            moments,
+            0,
             rates,
         )
         kernels.update_decoder(
@@ -183,13 +178,15 @@ class SparseEngine:
             found.codes[order].mul_(2 * pairs.weight).numpy(),
             found.error.numpy(),
             self._W_dec.numpy(),
-            self._matrix_moments[1],
+            moments,
+            self._matrix,
             rates,
             shrink.numpy(),
             self.architecture.unit_decoder,
         )
+        p = self.parameters
         vectors = torch.cat([d_b_dec, *found.latents.values()]).view(1, -1)
-        descend(self.parameters.vectors, vectors, self._vector_moments, rate, step)
+        descend(p.vectors, vectors, self.moments[:, :, :, 2 * self._matrix :], rate, step)
         return seen
 
     def look(self, rows: str) -> Seen:

@@ -37,6 +37,8 @@ def test_settings_are_read_as_yaml_and_leave_the_others() -> None:
         ("saee.l1=1", "`saee` is not a setting. Did you mean `sae`?"),
         ("sae.l1=-1", "`sae.l1` is -1"),
         ("sae.latents=many", "`sae.latents` is 'many'"),
+        ("sae.batch=some", "`sae.batch` is 'some': input should be a valid integer"),
+        ("sae.batch=some", "; or input should be 'full'."),
         ("sae.latents", "expected KEY=VALUE"),
         ("sae.l1=[", "is not a value in YAML"),
         ("sae=5", "`sae` is a section"),
