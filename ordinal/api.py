@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from ordinal.run_folder import RUNS, Run, existing_run, open_run
-from ordinal.steps import run_missing, scan
+from ordinal.steps import run_missing
+from ordinal.steps.scanning import scan
 
 
 def run(config: str | Path = "counting", *, model: str | None = None, runs: Path = RUNS) -> Run:

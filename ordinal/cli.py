@@ -71,6 +71,7 @@ def train(
     /,
     *,
     model: str | None = None,
+    activations: Path | None = None,
     sae: str | None = None,
     settings: Settings = (),
     runs: Path = RUNS,
@@ -82,15 +83,20 @@ def train(
     Args:
         config: a config, its shipped name, or a run folder.
         model: a model in place of the config's.
+        activations: a safetensors file of your own to fit, in place of a model's M(t).
         sae: take this SAE, trained elsewhere: a SAELens folder, or RELEASE:SAE_ID.
         settings: settings in place of the config's, as sae.l1=0.5; the run is named after them.
         runs: where run folders lie.
     """
     from ordinal.steps import run_step
+    from ordinal.steps.fitting import train_file
     from ordinal.summary import print_next
 
-    opened = open_run(config, runs, model=model, sae=sae, settings=settings)
-    run_step(opened, "train")
+    if activations:
+        opened = train_file(activations, runs, settings)
+    else:
+        opened = open_run(config, runs, model=model, sae=sae, settings=settings)
+        run_step(opened, "train")
     print_next(opened, "features")
 
 
@@ -156,7 +162,8 @@ def features(
         json: print the whole catalog as JSON.
         runs: where run folders lie.
     """
-    from ordinal.steps import run_step, train_file
+    from ordinal.steps import run_step
+    from ordinal.steps.fitting import train_file
     from ordinal.summary import print_features, print_next
 
     opened = train_file(activations, runs) if activations else open_run(config or "counting", runs)

@@ -36,11 +36,16 @@ def named_config(
         config = config.model_copy(update={"pretrained": sae})
         folder = Path(sae)
         name += f"-{folder.resolve().name if folder.is_dir() else re.sub('[:/]', '-', sae)}"
-    if settings:
-        chosen = parse_settings(settings)
-        config = with_settings(config, chosen)
-        name += f"-{settings_name(config, chosen)}"
-    return name, config
+    return changed(name, config, settings)
+
+
+def changed(name: str, config: RunConfig, settings: Sequence[str]) -> tuple[str, RunConfig]:
+    """A config with `KEY=VALUE` in place of its own, and its name with them in it."""
+    if not settings:
+        return name, config
+    chosen = parse_settings(settings)
+    config = with_settings(config, chosen)
+    return f"{name}-{settings_name(config, chosen)}", config
 
 
 def parse_settings(words: Sequence[str]) -> dict[str, Any]:

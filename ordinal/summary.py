@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
     """Score the heads of a model, or of a run as its step, and print the best."""
-    from ordinal.steps import run_step, scan
+    from ordinal.steps import run_step
+    from ordinal.steps.scanning import scan
 
     if (Path(target) / "config.yaml").is_file() or target.endswith((".yaml", ".yml")):
         run = open_run(target)

@@ -15,7 +15,9 @@ from lm.files import write_parquet
 from ordinal.config import RunConfig
 from ordinal.run_folder import RUNS, Run, make_run
 from ordinal.settings import named_config, settings_name, with_settings
-from ordinal.steps import harvested, run_step, same_model, train_on
+from ordinal.steps import run_step
+from ordinal.steps.fitting import harvested, train_on
+from ordinal.steps.proving import same_model
 
 SPARSITY = {
     "relu": "l1",

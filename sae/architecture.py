@@ -22,10 +22,15 @@ EMPTY = -1e30
 class Products(Protocol):
     """The linear algebra of one step."""
 
-    weight: Tensor | float
-    """Each row's share in the mean over rows; broadcasts against codes."""
-    selected: Tensor | bool
-    """The pairs above the architecture's floors; broadcasts against codes."""
+    @property
+    def weight(self) -> Tensor | float:
+        """Each row's share in the mean over rows; broadcasts against codes."""
+        ...
+
+    @property
+    def selected(self) -> Tensor | bool:
+        """The pairs above the architecture's floors; broadcasts against codes."""
+        ...
 
     def latent(self, values: Tensor) -> Tensor:
         """A parameter of each latent, `[..., latents]`, as codes."""

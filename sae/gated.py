@@ -1,8 +1,9 @@
 """Gated: Rajamanoharan et al., *Improving Dictionary Learning with Gated SAEs* (2024).
 
-Which latents are on and how strong they are is read apart: with `pi = (x - b_dec) W_enc + b_gate`,
-`f = [pi > 0] * relu(exp(r_mag) * (x - b_dec) W_enc + b_mag)`. Loss: the squared error, an L1 penalty
-on `relu(pi)`, and the squared error of `relu(pi)` decoded by a frozen decoder (their equation 8).
+Which latents are on and how strong they are is read apart: with `read = (x - b_dec) W_enc` and
+`pi = read + b_gate`, `f = [pi > 0] * relu(exp(r_mag) * read + b_mag)`. Loss: the squared error, an
+L1 penalty on `relu(pi)`, and the squared error of `relu(pi)` decoded by a frozen decoder (their
+equation 8).
 """
 
 from collections.abc import Mapping

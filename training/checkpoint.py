@@ -127,6 +127,6 @@ def identity(members: Sequence[int], config: TrainConfig, inputs: Sequence[Input
     settings = config.model_dump_json(exclude={"workers", "members", "device"})
     digest = hashlib.sha256(f"{list(members)} {settings}".encode())
     for fold in {id(fold): fold for fold in inputs}.values():
-        for rows in (fold.fit, fold.test, fold.stop):
-            digest.update(rows.numpy().tobytes())
+        for part in (fold.fit, fold.test, fold.stop, fold.origin, fold.scale):
+            digest.update(part.numpy().tobytes())
     return digest.hexdigest()

@@ -111,9 +111,7 @@ def update_encoder(latent_starts, rows, codes, centred, W_enc, moments, first, r
 
 
 @_compiled
-def update_decoder(
-    latent_starts, rows, codes, d_error, W_dec, moments, first, rates, shrink, unit
-):
+def update_decoder(latent_starts, rows, codes, d_error, W_dec, moments, first, rates, shrink, unit):
     """The same with `codes.T @ d_error + shrink * W_dec`; rows are kept at norm one if `unit`."""
     zero = W_dec.dtype.type(0)
     gradient = np.empty_like(W_dec[0])

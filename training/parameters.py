@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Parameters:
-    """Encoder and decoder are both stored a latent a row, so that what one latent needs is together.
+    """Encoder and decoder both have a latent a row, so that what one latent needs is together.
 
     The optimiser works on `flat`; everything else reads and writes the views.
     """

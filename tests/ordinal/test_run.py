@@ -15,6 +15,7 @@ import ordinal
 from lm.errors import OrdinalError, UsageError
 from ordinal import steps
 from ordinal.run_folder import OUTPUTS, Run, existing_run, open_run
+from ordinal.steps.fitting import train_on
 from tests.ordinal.conftest import quick_config
 
 
@@ -85,7 +86,7 @@ def test_a_step_that_is_missing_is_named_and_run_fills_the_gap(copy: Run) -> Non
 
 def test_training_again_forgets_what_was_made_of_the_old_saes(copy: Run) -> None:
     before = copy.ensemble
-    steps.train_on(copy, copy.activations)
+    train_on(copy, copy.activations)
     assert copy.ensemble is not before
     assert copy.done("heads")
     assert not any(copy.done(step) for step in ("features", "verify", "report"))

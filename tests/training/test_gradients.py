@@ -1,4 +1,4 @@
-"""Both engines' hand-written gradients against autograd on the objectives as the papers give them."""
+"""Both engines' hand-written gradients against autograd on the papers' own objectives."""
 
 from dataclasses import replace
 

@@ -15,32 +15,32 @@ import torch
 from lm.errors import OrdinalError
 from sae.ensemble import SAEEnsemble
 from tests.training.made_up import numbers, planted
+from tests.training.offline import offline_files
 from training.fit import TrainConfig, train
 
 CONFIG = TrainConfig(
     members=3, latents=24, steps=12_000, batch=64, resamples=3, patience=40, workers=2
 )
 SCRIPT = textwrap.dedent("""
-    import json, sys
+    import sys
     from pathlib import Path
+    from ordinal.config import RunConfig
+    from ordinal.run_folder import make_run
+    from ordinal.steps.fitting import train_on
     from tests.training.made_up import numbers, planted
     from tests.training.test_resume import CONFIG
-    from training.fit import train
-    folder = Path(sys.argv[1])
-    with open(folder / "reports.jsonl", "w") as file:
-        def log(members):
-            print(json.dumps(members), file=file, flush=True)
-        x = numbers(planted(300, 32, 16)[0])
-        ensemble = train(
-            x, CONFIG, checkpoints=folder / "checkpoints", checkpoint_every=0.1, log=log
-        )
-    ensemble.save(folder)
+    run = make_run(Path(sys.argv[1]), RunConfig(model="made-up", sae=CONFIG))
+    train_on(run, numbers(planted(300, 32, 16)[0]), checkpoint_every=0.1)
 """)
 
 
 def start(folder: Path) -> subprocess.Popen:
-    folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder)], start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder)],
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "WANDB_MODE": "offline"},
+    )
 
 
 def weights(folder: Path) -> list[dict[str, torch.Tensor]]:
@@ -74,7 +74,13 @@ def test_killed_at_ten_random_moments_it_ends_bit_for_bit_the_same(tmp_path):
     for a, b in zip(weights(killed), weights(whole), strict=True):
         assert a.keys() == b.keys()
         assert all(torch.equal(a[name], b[name]) for name in a)
-    assert (killed / "reports.jsonl").read_text() == (whole / "reports.jsonl").read_text()
+    for name in ("metrics.jsonl", "activations.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+    assert not (killed / "checkpoints").exists()
+    parts, (straight,) = (offline_files(folder, ended=1) for folder in (killed, whole))
+    assert len({part.run.run_id for part in parts}) == 1
+    steps = [step for part in parts for step in part.history]
+    assert len(set(steps)) == len(steps) and set(steps) == set(straight.history)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -112,5 +118,5 @@ def test_a_checkpoint_of_other_settings_or_damaged_is_one_clear_line(tmp_path):
         train(numbers(x.x * 2), config, checkpoints=tmp_path)
     file = tmp_path / "000.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(OrdinalError, match="damaged.*Remove"):
+    with pytest.raises(OrdinalError, match=r"damaged.*Remove"):
         train(x, config, checkpoints=tmp_path)

@@ -1,0 +1,132 @@
+"""The fourth step: the directions put through the successor head, and the claims drawn up."""
+
+import math
+from typing import TYPE_CHECKING, cast
+
+import pandas as pd
+from tqdm import tqdm
+
+from lm.errors import OrdinalError
+from lm.files import write_parquet
+from ordinal.run_folder import Run
+
+if TYPE_CHECKING:
+    from eval.readout import Readout
+    from features.directions import ResidueDirections
+    from lm.access import LanguageModel
+    from lm.bridged import BridgedModel
+
+
+def verify(run: Run) -> pd.DataFrame:
+    """Put the directions through the successor head, and draw up the claims."""
+    from eval import verdicts
+    from eval.readout import readouts
+    from lm.open import open_model
+
+    model = open_model(run.config.model)
+    same_model(run, model)
+    head, activations, catalog = run.head, run.activations, run.catalog
+    read = readouts(model, activations.tokens, head.layer, head.head)
+    claims = verdicts.head_claims(head, run.table("baselines"))
+    if run.config.verify.in_context:
+        claims.append(verdicts.context_claim(_in_context(run, read), head))
+    write_parquet(head_logits(run, read), run.verification / "logits.parquet")
+    modulus, seed = run.config.features.modulus, run.config.seed
+    if "not_testable" in catalog.metadata:
+        ablation = arithmetic = edits = pd.DataFrame()
+        reason = catalog.metadata["not_testable"]
+        claims.append(verdicts.untestable("features", f"mod-{modulus} features", reason))
+    else:
+        claims += verdicts.residue_claims(catalog.residues, modulus, seed=seed)
+        ablation, edits, arithmetic = _patch(run, read)
+        claims += verdicts.ablation_claims(ablation, modulus)
+        claims += verdicts.arithmetic_claims(arithmetic)
+    write_parquet(edits, run.verification / "edits.parquet")
+    write_parquet(ablation, run.verification / "ablation.parquet")
+    write_parquet(arithmetic, run.verification / "arithmetic.parquet")
+    run.forget_after("verify")
+    rows = [{k: _plain(v) for k, v in claim._asdict().items()} for claim in claims]
+    run.write_json("summary.json", {"model": run.config.model, "claims": rows})
+    return pd.DataFrame(rows)
+
+
+def _patch(run: Run, read: "list[Readout]") -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """SAE features, class means and a linear probe through the same ablations and edits."""
+    from eval.ablation import ablation_table
+    from eval.arithmetic import arithmetic_edits, arithmetic_table
+
+    config, activations = run.config, run.activations
+    seed, modulus = config.seed, config.features.modulus
+    sources = residue_directions(run)
+    ablations, edits = [], []
+    for sets in tqdm(sources, "patching", leave=False, delay=1, disable=None):
+        ablations.append(
+            ablation_table(
+                sets,
+                activations,
+                read,
+                random_subspaces=config.verify.random_subspaces,
+                seed=seed,
+            )
+        )
+        edits.append(arithmetic_edits(sets, activations, read, seed=seed))
+    every_edit = pd.concat(edits, ignore_index=True)
+    return (
+        pd.concat(ablations, ignore_index=True),
+        every_edit,
+        arithmetic_table(every_edit, modulus, seed=seed),
+    )
+
+
+def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
+    """The directions of the SAEs and of the witnesses, one list of sets for each source."""
+    from features.activity import latent_activity
+    from features.directions import class_mean_directions, probe_directions, sae_directions
+
+    modulus, activations = run.config.features.modulus, run.activations
+    activity = latent_activity(run.ensemble, activations)
+    return [
+        sae_directions(run.ensemble, activity, activations, modulus),
+        class_mean_directions(activations, modulus),
+        probe_directions(activations, modulus),
+    ]
+
+
+def _in_context(run: Run, read: "list[Readout]") -> pd.DataFrame:
+    from eval.context import context_table
+    from lm.open import open_model
+
+    model = cast("BridgedModel", open_model(run.config.model, route="bridged"))
+    table = context_table(model, run.activations, read, seed=run.config.seed)
+    write_parquet(table, run.verification / "context.parquet")
+    return table
+
+
+def head_logits(run: Run, read: "list[Readout]") -> pd.DataFrame:
+    """The head's logits, source by candidate: `task`, `form`, `source`, `candidate`, `logit`."""
+    table, frames = run.activations.tokens.table, []
+    for readout in read:
+        rows = table.loc[readout.rows.tolist()]
+        logits = readout.circuit.logits(run.activations.x[readout.rows])
+        frame = pd.DataFrame(logits.numpy(), index=rows["text"], columns=rows["text"])
+        frames.append(
+            frame.rename_axis("source")
+            .reset_index()
+            .melt("source", var_name="candidate", value_name="logit")
+            .assign(task=readout.task, form=rows["form"].iloc[0])
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def same_model(run: Run, model: "LanguageModel") -> None:
+    """Raises OrdinalError when the activations come from another version of the model."""
+    made = run.activations.metadata.get("revision")
+    if made and model.info.revision and made != model.info.revision:
+        raise OrdinalError(
+            f"{run.folder} was trained on {run.config.model} at {made[:12]}, which is now at "
+            f"{model.info.revision[:12]}. Type `ordinal train {run.folder}` to train again."
+        )
+
+
+def _plain(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value
