@@ -28,13 +28,16 @@ class Settings:
     d_in: int = 768
     latents: int = 512
     rows: int = 1200
+    held_out: int = 0
+    """Further rows, which no trainer sees."""
     batch: int = 256
     steps: int = 3000
     learning_rate: float = 3e-3
     warm_up: float = 0.05
     decay: float = 0.2
-    l1_warm_up: float = 0.8
+    l1_warm_up: float = 0.05
     seed: int = 0
+    data_seed: int = 0
 
     def share(self, part: float) -> int:
         """That share of the steps, at least one."""
@@ -55,7 +58,7 @@ class Fitted(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How good a dictionary is, on all rows."""
+    """How good a dictionary is, on some rows."""
 
     loss: float
     """The common objective at the full penalty."""
@@ -80,24 +83,30 @@ def evaluate(x: Float[Tensor, "rows d_in"], sae: Fitted, l1: float) -> Quality:
     return Quality(float(square + l1 * penalty), float(l0), float(square / variance))
 
 
-def activations(settings: Settings) -> Float[Tensor, "rows d_in"]:
+def activations(
+    settings: Settings,
+) -> tuple[Float[Tensor, "rows d_in"], Float[Tensor, "held_out d_in"]]:
     """Sparse non-negative sums of unit directions, Zipf-like, with an offset and a little noise.
 
     About 13 directions are active in a row. The mean squared norm about the mean is `d_in`, the
-    scale on which this project trains. The seed is fixed: members differ in their start alone.
+    scale on which this project trains. The data have a seed of their own: members of an ensemble
+    differ in their start alone.
     """
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(settings.data_seed)
+    rows = settings.rows + settings.held_out
 
     def directions(count: int) -> Tensor:
         rows = torch.randn(count, settings.d_in, generator=generator)
         return rows / rows.norm(dim=1, keepdim=True)
 
     frequency = (3 / torch.arange(1, DIRECTIONS + 1)).clamp(max=0.5)
-    uniform = torch.rand(2, settings.rows, DIRECTIONS, generator=generator)
+    uniform = torch.rand(2, rows, DIRECTIONS, generator=generator)
     strength = (uniform[0] < frequency) * (0.5 + uniform[1])
-    x = strength @ directions(DIRECTIONS) + 2 * directions(1) + directions(settings.rows)
-    variance = (x - x.mean(0)).square().sum(1).mean()
-    return x * (settings.d_in / variance).sqrt()
+    x = strength @ directions(DIRECTIONS) + 2 * directions(1) + directions(rows)
+    fit = x[: settings.rows]
+    variance = (fit - fit.mean(0)).square().sum(1).mean()
+    x = x * (settings.d_in / variance).sqrt()
+    return x[: settings.rows], x[settings.rows :]
 
 
 def batches(
@@ -151,6 +160,12 @@ class Clock:
         self.curve.append((spent.cpu, evaluate(self.x, snapshot(), self.l1).loss))
         now = Seconds.now()
         self.start = Seconds(now.cpu - spent.cpu, now.wall - spent.wall)
+
+
+def fast_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 itself; elsewhere that is slow."""
+    features = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in features)
 
 
 def floor(settings: Settings, steps: int = 60, rounds: int = 3) -> float:

@@ -1,4 +1,4 @@
-"""The trainers that are compared, each from its initialisation to the finished SAE.
+"""The trainers that this project's is compared with, each from its start to the finished SAE.
 
 All minimise `mean_t |x_t - xhat_t|^2 + l1 * mean_t sum_j f_tj |W_dec_j|` (see `measure.evaluate`).
 In the versions compared here that is literally the loss of both libraries, so that one coefficient
@@ -9,86 +9,19 @@ alike and keeps the rows at norm one, where the weights are one.
 What stays each library's own: its initialisation (all start with b_dec at the mean of the rows,
 which is a favour to both libraries), Adam as it calls it, and SAELens's clipping of the gradients'
 norm at 1, which cannot be switched off.
-
-Run as a program, `python -m benchmarks.peers JSON` measures one trainer in a process of its own.
 """
 
-import contextlib
 import importlib
 import importlib.util
-import json
 import sys
 import types
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmarks.measure import (
-    Clock,
-    Fitted,
-    Seconds,
-    Settings,
-    activations,
-    batches,
-    evaluate,
-    floor,
-)
-from training.checkpoint import Checkpoints
-from training.config import TrainConfig
-from training.inputs import Inputs
-from training.loop import Group, fit_group
-from training.metrics import MemberMetrics
-from training.workers import Task, available_cpus, fit_tasks
-
-
-def ours(
-    x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock, encode: str = "float32"
-) -> Fitted:
-    """This project's trainer; its own reports, which cost it time, are its curve."""
-    group = Group([0], [Inputs.prepare(x, x[:0])], _config(settings, encode=encode))
-    for message in fit_group(group, "cpu", Checkpoints(None, "")):
-        if isinstance(message[0], MemberMetrics):
-            clock.told(message[0].loss)
-        else:
-            (sae,) = message
-    return Fitted(**sae.tensors())
-
-
-def ours_bfloat16(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fitted:
-    """The same with the encoder's product in bfloat16."""
-    return ours(x, settings, clock, "bfloat16")
-
-
-def _config(settings: Settings, **more: object) -> TrainConfig:
-    return TrainConfig(
-        latents=settings.latents,
-        l1=settings.l1,
-        batch=settings.batch,
-        steps=settings.steps,
-        learning_rate=settings.learning_rate,
-        warm_up=settings.warm_up,
-        decay=settings.decay,
-        sparsity_warm_up=settings.l1_warm_up,
-        seed=settings.seed,
-        **more,
-    )
-
-
-def ours_ensemble(x: Float[Tensor, "rows d_in"], members: int, settings: Settings) -> list[Fitted]:
-    """This project's trainer on `members` seeds, a process for each core, as `train` does it."""
-    config, fold = _config(settings, members=members), Inputs.prepare(x, x[:0])
-    tasks = [
-        Task(Group([i], [fold], config), "cpu", Checkpoints(None, "")) for i in range(members)
-    ]
-    fitted = {}
-    for numbers, message in fit_tasks(tasks, min(members, available_cpus())):
-        if not isinstance(message[0], MemberMetrics):
-            fitted[numbers[0]] = Fitted(**message[0].tensors())
-    return [fitted[member] for member in range(members)]
+from benchmarks.measure import Clock, Fitted, Settings, batches
 
 
 def plain(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fitted:
@@ -206,75 +139,3 @@ def dictionary_learning(x: Float[Tensor, "rows d_in"], settings: Settings, clock
         trainer.update(step, batch)
         clock.record(step + 1, snapshot)
     return snapshot()
-
-
-Trainer = Callable[[Tensor, Settings, Clock], Fitted]
-TRAINERS: dict[str, Trainer] = {
-    "ours": ours,
-    "ours, bfloat16 encode": ours_bfloat16,
-    "SAELens": saelens,
-    "dictionary_learning": dictionary_learning,
-    "plain PyTorch": plain,
-}
-
-
-def measure_one(name: str, settings: Settings) -> dict:
-    """One whole run of a trainer, its curve and its SAE's quality, beside the floor."""
-    x = activations(settings)
-    TRAINERS[name](x, settings.tiny(), Clock(x, settings.tiny()))
-    clock = Clock(x, settings)
-    sae = TRAINERS[name](x, settings, clock)
-    spent = clock.spent()
-    quality = evaluate(x, sae, settings.l1)
-    curve = [*clock.curve, (spent.cpu, quality.loss)]
-    return {
-        **spent._asdict(),
-        **quality._asdict(),
-        "floor": floor(settings),
-        "threads": torch.get_num_threads(),
-        "curve": curve,
-    }
-
-
-def measure_members(name: str, settings: Settings, members: int) -> dict:
-    """Seconds of `members` SAEs: of the ensemble for ours, one after the other for the rest."""
-    x = activations(settings)
-    TRAINERS[name](x, settings.tiny(), Clock(x, settings.tiny()))
-    clock, saes, marks = Clock(x, settings), [], []
-    clock.due.clear()  # no curve
-    if name == "ours":
-        saes = ours_ensemble(x, members, settings)
-        marks = [clock.spent()]
-    else:
-        for seed in range(settings.seed, settings.seed + members):
-            saes.append(TRAINERS[name](x, replace(settings, seed=seed), clock))
-            marks.append(clock.spent())
-    each = [after.since(before) for before, after in pairwise([Seconds(0, 0), *marks])]
-    losses = [evaluate(x, sae, settings.l1).loss for sae in saes]
-    return {
-        **marks[-1]._asdict(),
-        "each": each,
-        "loss": sum(losses) / members,
-        "threads": torch.get_num_threads(),
-    }
-
-
-def main() -> None:
-    """Measure what the argument says; the last line on stdout is the result."""
-    job = json.loads(sys.argv[1])
-    settings = Settings(**job["settings"])
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            if job["members"]:
-                result = measure_members(job["trainer"], settings, job["members"])
-            else:
-                result = measure_one(job["trainer"], settings)
-    except NotImplementedError:
-        result = {"skipped": "not written yet"}
-    except ModuleNotFoundError as error:
-        result = {"skipped": str(error)}
-    print(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

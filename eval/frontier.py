@@ -40,13 +40,13 @@ def cell_tables(
     """One cell of a sweep.
 
     Returns:
-        Its row of the frontier: `l0` (latents active on a fitted token), `fvu` (fraction of
-        variance unexplained) and `dead` (latents active on no fitted token), means over members;
-        `fitted`, the successor score on reconstructions of fitted tokens, and the fields of
-        `Preserved` on held-out ones; all of these of the reporting members. `choice`,
-        `choice_standard_error`, `choice_l0`, `choice_dead`, `choice_n_tokens`: the same of the
-        choosing members. `member`: the reporting member whose latents come back best in all others
-        (mean max cosine similarity), so chosen without a look at succession.
+        Its row of the frontier. Of the reporting members: `l0` (latents active on a fitted token),
+        `dead` (latents active on no fitted token), `fvu_fitted` and `fvu_held_out` (fraction of
+        variance unexplained), means over members; `preserved_fitted`, the successor score on
+        reconstructions of fitted tokens, and the fields of `Preserved` on held-out ones. Of the
+        choosing members: `choice_preserved`, `choice_standard_error`, `choice_l0`, `choice_dead`,
+        `choice_n_tokens`. `typical_member`: the reporting member whose latents come back best in
+        all others (mean max cosine similarity), so chosen without a look at succession.
         And a table of the same for each member, with its `held_out_fold`
         and its `split`: `choice` or `report`.
     """
@@ -69,7 +69,7 @@ def cell_tables(
                 "split": "choice" if choosing[member] else "report",
                 **quality(sae, activations, fold),
                 "mmcs": typical[member],
-                "fitted": preserved(success[here], fitted[here], table, seed=seed).preserved,
+                "preserved_fitted": preserved(success[here], fitted[here], table).preserved,
                 **score._asdict(),
             }
         )
@@ -78,15 +78,15 @@ def cell_tables(
     on_choice = preserved(success[choosing], held_out[choosing], table, seed=seed)
     row = {
         "members": len(members),
-        **report[["l0", "fvu", "fvu_held_out", "dead"]].mean().to_dict(),
-        "fitted": preserved(success[~choosing], fitted[~choosing], table, seed=seed).preserved,
+        **report[["l0", "dead", "fvu_fitted", "fvu_held_out"]].mean().to_dict(),
+        "preserved_fitted": preserved(success[~choosing], fitted[~choosing], table).preserved,
         **preserved(success[~choosing], held_out[~choosing], table, seed=seed)._asdict(),
-        "choice": on_choice.preserved,
-        "choice_standard_error": on_choice.standard_error,
+        "choice_preserved": on_choice.preserved,
+        "choice_standard_error": on_choice.preserved_standard_error,
         "choice_l0": choice["l0"].mean(),
         "choice_dead": choice["dead"].mean(),
         "choice_n_tokens": on_choice.n_tokens,
-        "member": int(np.flatnonzero(~choosing)[report["mmcs"].argmax()]),
+        "typical_member": int(np.flatnonzero(~choosing)[report["mmcs"].argmax()]),
     }
     return row, members
 
@@ -102,7 +102,8 @@ def quality(sae: SAE, activations: Activations, fold: int) -> dict[str, float | 
     )
     error = (test - sae.decode(sae.encode(test))).square().sum()
     variance = (test - fit.mean(0)).square().sum()
-    return {**fit_of(sae, fit)._asdict(), "fvu_held_out": float(error / variance)}
+    fvu, l0, dead = fit_of(sae, fit)
+    return {"l0": l0, "dead": dead, "fvu_fitted": fvu, "fvu_held_out": float(error / variance)}
 
 
 def recommend(frontier: pd.DataFrame) -> pd.DataFrame:
@@ -112,18 +113,18 @@ def recommend(frontier: pd.DataFrame) -> pd.DataFrame:
         frontier: rows as `cell_tables` gives them.
 
     Returns:
-        The same rows with `passes` (within tolerance of the best where the choice is made),
+        The same rows with `passes_choice` (within tolerance of the best where the choice is made),
         `recommended` (one row), and `passes_report` (within tolerance of the best among what is
         reported): the recommendation agrees with the report where that is so.
     """
-    passes = _near_best(frontier["choice"], frontier["choice_standard_error"])
+    passes = _near_best(frontier["choice_preserved"], frontier["choice_standard_error"])
     by_sparsity = np.lexsort((frontier["choice_dead"], frontier["choice_l0"].round(1)))
     recommended = np.zeros(len(frontier), dtype=bool)
     recommended[by_sparsity[passes[by_sparsity]][0]] = True
     return frontier.assign(
-        passes=passes,
+        passes_choice=passes,
         recommended=recommended,
-        passes_report=_near_best(frontier["preserved"], frontier["standard_error"]),
+        passes_report=_near_best(frontier["preserved"], frontier["preserved_standard_error"]),
     )
 
 

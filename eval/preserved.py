@@ -14,11 +14,13 @@ from features.statistics import bootstrap_means, clusters
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations
 
-READS = ("reconstruction", "M(t)", "random error")
-"""What the head reads; the last two are controls. A random error is as long as the SAE's own on
-that token, and points anywhere: it tells whether what the SAE loses matters more than chance."""
+READS = ("reconstruction", "M(t)", "shifted M(t)")
+"""What the head reads; the last two are controls. M(t) is shifted by as much as the SAE is off on
+that token, along the difference of two random tokens of its task and spelling: where M(t) varies,
+and towards what the head must tell apart. A direction drawn from all of d_model would hardly touch
+what the head reads."""
 DRAWS = 5
-"""Random errors a token."""
+"""Shifts of a token."""
 
 
 class Preserved(NamedTuple):
@@ -29,12 +31,12 @@ class Preserved(NamedTuple):
     preserved_low: float
     preserved_high: float
     """95% interval, over (task, index) clusters."""
-    standard_error: float
+    preserved_standard_error: float
     """The bootstrap's, over the same clusters."""
-    m: float
-    """Control: reading M(t) itself."""
-    random: float
-    """Control: reading M(t) with a random error."""
+    control_m: float
+    """Reading M(t) itself."""
+    control_shifted: float
+    """Reading M(t) shifted at random, by as much as the SAE is off."""
     n_tokens: int
 
 
@@ -58,23 +60,32 @@ def read_reconstructions(
 
     Args:
         readouts: of the chosen head.
-        seed: of the random errors; the same for the same member of another ensemble.
+        seed: of the shifts; the same for the same member of another ensemble.
 
     Returns:
-        0 or 1, or a share of the random errors; NaN where a token has no successor.
+        0 or 1, or a share of the shifts; NaN where a token has no successor.
     """
     m = activations.x
     success = np.full((len(ensemble), len(READS), len(m)), np.nan)
     for member, sae in enumerate(ensemble.members):
         restored = sae.decode(sae.encode(m))
+        error = (restored - m).norm(dim=1, keepdim=True)
         generator = torch.Generator().manual_seed(seed + member)
-        error = torch.randn(DRAWS, *m.shape, generator=generator)
-        error *= (restored - m).norm(dim=1, keepdim=True) / error.norm(dim=-1, keepdim=True)
         for readout in readouts:
             rows = readout.rows[readout.sources]
-            for read, x in enumerate((restored[rows], m[rows], m[rows] + error[:, rows])):
+            shift = error[rows] * _differences(m[readout.rows], len(rows), generator)
+            for read, x in enumerate((restored[rows], m[rows], m[rows] + shift)):
                 success[member, read, rows] = _successes(readout, x)
     return success
+
+
+def _differences(
+    m: Float[Tensor, "elements d_model"], count: int, generator: torch.Generator
+) -> Float[Tensor, "draws count d_model"]:
+    """Unit vectors from one element to another one, both drawn at random."""
+    start = torch.randint(len(m), (DRAWS, count), generator=generator)
+    step = torch.randint(1, len(m), start.shape, generator=generator)
+    return torch.nn.functional.normalize(m[(start + step) % len(m)] - m[start], dim=-1)
 
 
 def _successes(readout: Readout, x: Float[Tensor, "... sources d_model"]) -> np.ndarray:
@@ -111,6 +122,6 @@ def preserved(
     part = table.loc[keep]
     result = bootstrap_means(shares, clusters(part), part["task"].to_numpy(), seed=seed)
     low, high = result.interval()[:, 0]
-    score, m, random = result.estimate.tolist()
+    score, m, shifted = result.estimate.tolist()
     error = float(result.draws[:, 0].std(ddof=1))
-    return Preserved(score, float(low), float(high), error, m, random, result.n_rows)
+    return Preserved(score, float(low), float(high), error, m, shifted, result.n_rows)

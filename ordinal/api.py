@@ -1,5 +1,6 @@
 """The command line's verbs for notebooks."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,12 +10,21 @@ from ordinal.steps import run_missing
 from ordinal.steps.scanning import scan
 
 
-def run(config: str | Path = "counting", *, model: str | None = None, runs: Path = RUNS) -> Run:
+def run(
+    config: str | Path = "counting",
+    *,
+    model: str | None = None,
+    sae: str | None = None,
+    settings: Sequence[str] = (),
+    runs: Path = RUNS,
+) -> Run:
     """Do every step of an experiment whose result is not there yet.
 
     Args:
         config: a YAML file, the name of one that ships, or a run folder.
         model: a model in place of the config's.
+        sae: an SAE trained elsewhere, to study: a SAELens folder, or `RELEASE:SAE_ID`.
+        settings: `KEY=VALUE` in place of the config's, as `["sae.l1=0.5"]`.
         runs: where run folders lie.
 
     Returns:
@@ -24,7 +34,7 @@ def run(config: str | Path = "counting", *, model: str | None = None, runs: Path
         >>> found = ordinal.run("counting")
         >>> found.catalog.features.query("label == 'mod10/3'")
     """
-    opened = open_run(config, runs, model=model)
+    opened = open_run(config, runs, model=model, sae=sae, settings=settings)
     run_missing(opened)
     return opened
 

@@ -118,7 +118,7 @@ def sweep(
 
     Args:
         config: a config, or its shipped name.
-        sparsity: the architecture's own setting (l1, k or l0); by default 0.5, 1, 1.5 and 2 times
+        sparsity: the architecture's own setting (l1, k or l0); by default 0.5, 1, 2 and 4 times
             the config's.
         latents: widths; by default the config's and twice that.
         members: SAEs in each cell, three or more: they hold out different tokens.

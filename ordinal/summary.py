@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ordinal.run_folder import Run, open_run
-from ordinal.tables import intervals, print_json, print_table, with_interval
+from ordinal.tables import intervals, print_json, print_table, short, with_interval
 
 if TYPE_CHECKING:
     from ordinal.sweep import Sweep
+
+ELSEWHERE = (
+    "The SAE was trained elsewhere, maybe on all of these tokens. Held out means that its features "
+    "were chosen on four fifths of the numbers and confirmed on the rest."
+)
+"""What is true of an SAE that was not fitted here."""
 
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
@@ -53,15 +59,22 @@ def print_frontier(
     shown = frontier.assign(
         value=mark + frontier[sweep.setting].map("{:g}".format),
         dead=frontier["dead"].round().astype(int),
-        interval=intervals(frontier, "preserved", "preserved_low", "preserved_high"),
+        fitted=[short(share, 3) for share in frontier["preserved_fitted"]],
+        kept=intervals(frontier, "preserved", "preserved_low", "preserved_high", 3),
+        shifted=[short(share, 3) for share in frontier["control_shifted"]],
     )
-    columns = {"value": sweep.setting, "latents": "latents", "l0": "L0", "fvu": "FVU\nfitted"}
-    columns |= {"fvu_held_out": "\nunseen", "dead": "dead", "fitted": "kept\nfitted"}
-    columns |= {"interval": "\nunseen [95%]", "random": "\nrandom"}
-    n, m = frontier["n_tokens"].iloc[0], frontier["m"].iloc[0]
-    title = f"{sweep.folder.name}: succession kept (n = {n} unseen tokens; M(t) itself {m:.2f})"
-    print_table(shown, columns, title)
-    for line in recommendation(frontier, members):
+    columns = {"value": sweep.setting, "latents": "latents", "l0": "active", "dead": "dead"}
+    columns |= {"fvu_held_out": "FVU\nheld out", "fitted": "kept\nfitted"}
+    columns |= {"kept": "kept\nheld out [95%]", "shifted": "control\nshifted"}
+    n, m = frontier["n_tokens"].iloc[0], frontier["control_m"].iloc[0]
+    print_table(shown, columns, f"{sweep.folder.name}: what reconstructions keep of succession")
+    key = (
+        "active: latents on a token (L0); dead: on none. FVU: variance unexplained. kept: the "
+        f"head's successor score when it reads reconstructions, of fitted tokens and of {n} held "
+        f"out (M(t) itself: {short(m, 3)}). shifted: when it reads M(t) off by as much, along the "
+        "difference of two random tokens of the task. *: recommended."
+    )
+    for line in [key, *recommendation(frontier, members)]:
         print(textwrap.fill(line, 80, break_on_hyphens=False))
     best = frontier.loc[frontier["recommended"]].iloc[0]
     print(f"Look:   {sweep.folder / 'frontier.html'}")
@@ -108,6 +121,8 @@ def print_claims(run: Run, as_json: bool) -> None:
     print_table(shown[~edits], columns | {"holds": "holds"}, f"{run.config.model}: claims")
     if edits.any():
         print_table(*_edit_table(run))
+    if run.config.pretrained is not None:
+        print(textwrap.fill(ELSEWHERE, 80))
 
 
 def _edit_table(run: Run) -> tuple[pd.DataFrame, dict[str, str], str]:
@@ -122,7 +137,7 @@ def _edit_table(run: Run) -> tuple[pd.DataFrame, dict[str, str], str]:
         interval = intervals(part, "success", "success_low", "success_high")
         wide[str(source)] = pd.Series(interval, index=part.index)
     wide["random"] = rows[rows["control"] == "random"].groupby("task")["success"].max()
-    wide["n"] = real.groupby("task")["n_tokens"].max()
+    wide["n"] = real.groupby("task")["n_tokens"].min()  # a single SAE has fewer than its witnesses
     title = "edits M(t) + k (f_j - f_i): share that give exactly the edited successor"
     return wide.reset_index(), {name: name for name in ["task", *wide.columns]}, title
 

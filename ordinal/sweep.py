@@ -28,7 +28,7 @@ SPARSITY = {
     "jumprelu": "l0",
 }
 """Each architecture's own setting for how sparse it is."""
-FACTORS = (0.5, 1, 1.5, 2)
+FACTORS = (0.5, 1, 2, 4)
 """Of the config's own sparsity setting, where none is given."""
 WIDTHS = (1, 2)
 """Of the config's own latents."""
@@ -153,23 +153,26 @@ def recommendation(frontier: pd.DataFrame, members: pd.DataFrame) -> list[str]:
     from eval.frontier import RULE
 
     chosen = frontier.loc[frontier["recommended"]].iloc[0]
-    of_cell = (members["cell"] == chosen["cell"]) & (members["member"] == chosen["member"])
+    of_cell = (members["cell"] == chosen["cell"]) & (members["member"] == chosen["typical_member"])
     member = members.loc[of_cell].iloc[0]
     agrees = "yes" if chosen["passes_report"] else "no"
     lines = [
         f"Recommended: {chosen['cell']}, {RULE}.",
         f"Chosen on {chosen['choice_n_tokens']} tokens that members with folds 0 and 1 held out: "
-        f"{chosen['choice']:.3f} (best cell {frontier['choice'].max():.3f}). On "
+        f"{chosen['choice_preserved']:.3f} (best cell "
+        f"{frontier['choice_preserved'].max():.3f}). On "
         f"{chosen['n_tokens']} that the others held out: {_score(chosen)} (best cell "
         f"{frontier['preserved'].max():.3f}); agrees: {agrees}.",
-        f"Controls there: M(t) itself {chosen['m']:.3f}, M(t) with random errors as long "
-        f"{chosen['random']:.3f}; on tokens that were fitted {chosen['fitted']:.3f}.",
+        f"Controls there: M(t) itself {chosen['control_m']:.3f}, M(t) shifted as far "
+        f"{chosen['control_shifted']:.3f}. On tokens that were fitted: "
+        f"{chosen['preserved_fitted']:.3f}.",
         f"Of its members take {member['member']:03d}: its latents come back best in the others "
         f"(mean cosine {member['mmcs']:.2f}); it keeps {_score(member)} on the "
         f"{member['n_tokens']} tokens that it held out.",
     ]
     if chosen["choice_l0"] == frontier["choice_l0"].min():
-        lines.append("No cell is sparser: widen --sparsity to see where succession is lost.")
+        close = "Every cell is that close, and no" if frontier["passes_choice"].all() else "No"
+        lines.append(f"{close} cell is sparser: widen --sparsity to see where succession is lost.")
     return lines
 
 

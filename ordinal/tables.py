@@ -24,18 +24,23 @@ def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -
     Console().print(grid)
 
 
-def with_interval(value: float, low: float, high: float) -> str:
+def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
     """`.93 [.90,.96]`."""
-    return "-" if pd.isna(value) else f"{_short(value)} [{_short(low)},{_short(high)}]"
+    if pd.isna(value):
+        return "-"
+    return f"{short(value, digits)} [{short(low, digits)},{short(high, digits)}]"
 
 
-def intervals(table: pd.DataFrame, value: str, low: str, high: str) -> list[str]:
+def intervals(table: pd.DataFrame, value: str, low: str, high: str, digits: int = 2) -> list[str]:
     """`with_interval` of each row."""
-    return [with_interval(*row) for row in table[[value, low, high]].itertuples(index=False)]
+    rows = table[[value, low, high]].itertuples(index=False)
+    return [with_interval(*share, digits=digits) for share in rows]
 
 
-def _short(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0").replace("1.00", "1.0")
+def short(value: float, digits: int = 2) -> str:
+    """A share without its leading zero: `.93`, and `1.0` for one."""
+    text = f"{value:.{digits}f}"
+    return "1.0" if float(text) == 1 else text.removeprefix("0")
 
 
 def _cell(value: object) -> str:

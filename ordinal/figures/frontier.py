@@ -15,12 +15,12 @@ _HOVER = (
     "<b>%{customdata[0]}</b><br>L0 %{customdata[1]:.1f}, dead %{customdata[2]:.1f} of "
     "%{customdata[3]}<br>FVU %{customdata[4]:.3f} fitted, %{customdata[5]:.3f} held out<br>"
     "succession %{customdata[6]:.3f} [%{customdata[7]:.3f}, %{customdata[8]:.3f}] held out, "
-    "%{customdata[9]:.3f} fitted<br>random errors %{customdata[10]:.3f}, M(t) "
-    "%{customdata[11]:.3f}; n = %{customdata[12]} tokens<extra></extra>"
+    "%{customdata[9]:.3f} fitted<br>M(t) shifted as far %{customdata[10]:.3f}, "
+    "M(t) itself %{customdata[11]:.3f}; n = %{customdata[12]} tokens<extra></extra>"
 )
 _SHOWN = (
-    "cell l0 dead latents fvu fvu_held_out preserved preserved_low preserved_high fitted random m "
-    "n_tokens"
+    "cell l0 dead latents fvu_fitted fvu_held_out preserved preserved_low preserved_high "
+    "preserved_fitted control_shifted control_m n_tokens"
 ).split()
 
 
@@ -35,7 +35,7 @@ def sparsity_frontier(frontier: pd.DataFrame, members: pd.DataFrame) -> go.Figur
     """
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06)
     reported = members.loc[members["split"] == "report"]
-    best = frontier["m"].max()
+    best = frontier["control_m"].max()
     lowest = min(reported["preserved"].min(), frontier["preserved_low"].min(), best - SPAN)
     shades = dict(colorscale=SCALE, cmin=lowest, cmax=best)
     bar = dict(title_text="kept", len=0.5, y=0, yanchor="bottom", thickness=10, outlinewidth=0)
@@ -99,7 +99,8 @@ def sparsity_frontier(frontier: pd.DataFrame, members: pd.DataFrame) -> go.Figur
     figure.update_xaxes(title_text="L0: latents active on a token", row=2, col=1)
     figure.update_yaxes(title_text="FVU, held-out tokens", rangemode="tozero", row=1, col=1)
     figure.update_yaxes(title_text="succession preserved", row=2, col=1)
-    figure.update_yaxes(range=[min(lowest, frontier["random"].min()) - 0.02, 1.02], row=2, col=1)
+    bottom = min(lowest, frontier["control_shifted"].min())
+    figure.update_yaxes(range=[bottom - 0.02, 1.02], row=2, col=1)
     return figure
 
 
@@ -109,12 +110,12 @@ def _interval(rows: pd.DataFrame) -> dict:
 
 
 def _control(figure: go.Figure, rows: pd.DataFrame, symbol: str, first: bool) -> None:
-    """M(t) with random errors, where the dictionary's own would be as long."""
+    """M(t) shifted at random, by as much as the dictionary is off."""
     figure.add_scatter(
         x=rows["l0"],
-        y=rows["random"],
+        y=rows["control_shifted"],
         mode="markers",
-        name="random error (control)",
+        name="M(t) shifted as far (control)",
         legendgroup="control",
         showlegend=first,
         marker=dict(size=9, symbol=f"{symbol}-open", color=CONTROL, line_width=1.5),

@@ -71,8 +71,8 @@ def reading_scores(run: Run) -> pd.DataFrame:
 def reference_features(run: Run) -> pd.DataFrame:
     """The reference member's latent of each residue, with the residue's held-out figures.
 
-    Those are pooled over the members, each on the numbers that it was not fitted on; beside the
-    share stands its count.
+    Those are pooled over the members, each on the numbers that it held out; beside the share
+    stands its count.
     """
     catalog = run.catalog
     member, modulus = int(catalog.metadata["member"]), int(catalog.metadata["modulus"])

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from lm.files import replacing
 from ordinal.figures.style import TEMPLATES, task_name
-from ordinal.report import sections
+from ordinal.report import patching, sections
 from ordinal.run_folder import Run
 
 HERE = Path(__file__).parent
@@ -21,8 +21,8 @@ SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (
     sections.heads,
     sections.logits,
     sections.features,
-    sections.ablation,
-    sections.arithmetic,
+    patching.ablation,
+    patching.arithmetic,
     sections.order,
 )
 

@@ -1,4 +1,7 @@
-"""What each section of the report shows, in the order of the page; the words are the template's."""
+"""What each section of the report shows, in the order of the page; the words are the template's.
+
+The sections about patching are in `patching.py`.
+"""
 
 import json
 from pathlib import Path
@@ -7,22 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eval.verdicts import EDIT_BAR, HEAD_BAR, KEPT_BAR, LEFT_BAR, headline_edits
-from ordinal.figures.ablation import digits_left, score_left
+from eval.verdicts import HEAD_BAR
 from ordinal.figures.activations import feature_activation
-from ordinal.figures.arithmetic import edit_success
 from ordinal.figures.heads import head_map, readings, task_scores
 from ordinal.figures.logits import LARGEST, logit_map
 from ordinal.figures.residues import residue_map
 from ordinal.figures.stability import stability_by_label
-from ordinal.figures.ticks import number_ticks, outcomes, word_ticks
-from ordinal.report.frames import (
-    feature_numbers,
-    reading_scores,
-    reference_features,
-    task_frame,
-    word_names,
-)
+from ordinal.report.frames import feature_numbers, reading_scores, reference_features, task_frame
 from ordinal.report.tables import Table, from_frame, interval, number
 from ordinal.run_folder import Run
 
@@ -43,6 +37,8 @@ def header(run: Run) -> Section:
         "tasks": tokens.table.groupby("task", sort=False).size().to_dict(),
         "n_members": len(run.ensemble),
         "n_latents": run.ensemble.members[0].d_sae,
+        "pretrained": run.ensemble.pretrained,
+        "trained_here": (run.folder / "metrics.jsonl").is_file(),
         "d_model": run.activations.x.shape[1],
         "config": run.config.to_yaml(),
         "folder": str(run.folder),
@@ -137,7 +133,7 @@ def features(run: Run) -> Section:
         "map": residue_map(residues),
         "table": from_frame(reference, columns, n_text=0),
         "moduli": Table(
-            ["modulus", "good features", "members with all", "mean F1, training"],
+            ["modulus", "good features", "members with all", "mean F1, not held out"],
             [_modulus_row(residues, m) for m in residues["modulus"].unique()],
             0,
         ),
@@ -155,90 +151,6 @@ def _modulus_row(residues: pd.DataFrame, modulus: int) -> list[str]:
         f"{good.all(1).sum()} of {len(good)}",
         number(float(np.mean(rows["f1_train"].to_numpy()))),
     ]
-
-
-def ablation(run: Run) -> Section:
-    """Necessity."""
-    table = run.table("ablation")
-    if table.empty:
-        return {}
-    columns = {"directions": "directions", "removed": "removed", "rank": "rank"}
-    columns |= {"variance_removed": "variance removed", "score_before": "score before"}
-    columns |= {"score": "score after", "ratio": "share left [95%]"}
-    columns |= {"units_right": "units right", "tens_right": "tens right"}
-    columns |= {"n_tokens": "numbers", "n_subspaces": "subspaces"}
-    first = table["directions"].iloc[0]
-    return {
-        "left": score_left(table, (LEFT_BAR, KEPT_BAR)),
-        "digits": digits_left(table.loc[table["directions"] == first]),
-        "source": first,
-        "table": from_frame(table, columns, ["ratio"], n_text=2),
-        "bars": (LEFT_BAR, KEPT_BAR),
-    }
-
-
-def arithmetic(run: Run) -> Section:
-    """Sufficiency: the tick tables, and success by task beside its controls."""
-    table, edits = run.table("arithmetic"), run.table("edits")
-    if table.empty:
-        return {}
-    modulus = run.config.features.modulus
-    first = table["directions"].iloc[0]
-    mine = edits.loc[edits["directions"] == first]
-    cells = {name: outcomes(mine.loc[mine["control"] == name]) for name in ("none", "random")}
-    numbers = {name: rows.loc[rows["task"] == "numbers"] for name, rows in cells.items()}
-    words = {
-        task: cells["none"].loc[cells["none"]["task"] == task]
-        for task in cells["none"]["task"].unique()
-        if task != "numbers"
-    }
-    return {
-        "ticks": {name: number_ticks(rows, modulus) for name, rows in numbers.items()},
-        "words": [
-            word_ticks(rows, word_names(run, task), task.replace("_", " "))
-            for task, rows in words.items()
-        ],
-        "shares": {
-            name: [f"{np.mean(rows['outcome'].to_numpy() == outcome):.0%}" for outcome in (2, 1, 0)]
-            for name, rows in numbers.items()
-        },
-        "success": edit_success(headline_edits(table), EDIT_BAR),
-        "source": first,
-        "sources": list(table["directions"].unique()),
-        "table": _arithmetic_table(table),
-        "bar": EDIT_BAR,
-        "n_edits": len(mine[mine["control"] == "none"]),
-    }
-
-
-def _arithmetic_table(table: pd.DataFrame) -> Table:
-    """Each task and kind of edit, with every source's success and controls side by side."""
-    sources = list(table["directions"].unique())
-    rows = []
-    keys = ["task", "split", "digits"]
-    for task, split, digits in table[keys].drop_duplicates().itertuples(index=False):
-        here = (table["task"] == task) & (table["split"] == split) & (table["digits"] == digits)
-        part = table.loc[here]
-        row = [str(task).replace("_", " "), str(split)]
-        row.append("carries" if digits == "carry" else "no carries")
-        for source in sources:
-            by_control = part.loc[part["directions"] == source].set_index("control")
-            for control in ("none", "random", "permuted"):
-                if control in by_control.index:
-                    found = by_control.loc[control]
-                    columns = [found[c] for c in ("success", "success_low", "success_high")]
-                    row.append(interval(*columns) if control == "none" else number(columns[0]))
-                else:
-                    row.append(number(None))
-        edited = part.loc[(part["directions"] == sources[0]) & (part["control"] == "none")]
-        for column in ("last_digit", "logit_gain", "scale", "n_edits", "n_tokens"):
-            row.append(number(edited[column].item()))
-        rows.append(row)
-    headings = ["task", "numbers", "digits"]
-    for source in sources:
-        headings += [f"{source} [95%]", "random", "other residues"]
-    headings += ["last digit", "logit gain", "scale", "edits", "tokens"]
-    return Table(headings, rows, 3)
 
 
 def order(run: Run) -> Section:

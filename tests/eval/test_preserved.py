@@ -68,8 +68,8 @@ def planted(tmp_path_factory) -> Planted:
 
 def test_a_perfect_reconstruction_keeps_exactly_what_the_head_makes_of_m(planted: Planted) -> None:
     score = planted.score(exact(planted.activations.x.shape[1]))
-    assert score.preserved == score.m == score.random
-    assert score.m > 0.95
+    assert score.preserved == score.control_m == score.control_shifted
+    assert score.control_m > 0.95
     sources = sum(len(read.sources) for read in planted.readouts)
     assert score.n_tokens == sources
 
@@ -89,14 +89,22 @@ def test_decoding_to_the_mean_is_right_no_more_often_than_guessing(planted: Plan
     assert preserved(success, everything, table).preserved <= chance
 
 
-def test_losing_what_the_head_reads_costs_more_than_a_random_error_as_long(
+def test_losing_what_the_head_reads_costs_more_than_a_random_shift_as_long(
     planted: Planted,
 ) -> None:
     mean = planted.activations.x.mean(0)
     residues = span(planted.truth.residues - planted.truth.residues.mean(0))
     score = planted.score(Known(lambda x: remove(x, residues, mean)))
     assert score.preserved < 0.4
-    assert score.preserved_high < score.random
+    assert score.preserved_high < score.control_shifted
+
+
+def test_the_shift_lies_where_m_varies_and_costs_more_than_any_direction(planted: Planted) -> None:
+    """An SAE whose own error is isotropic loses less than its control of the same length."""
+    m = planted.activations.x
+    noise = torch.randn(m.shape, generator=torch.Generator().manual_seed(0))
+    score = planted.score(Known(lambda x: x + 5 * torch.nn.functional.normalize(noise, dim=1)))
+    assert score.control_shifted < score.preserved_low
 
 
 def test_a_dictionary_of_the_fitted_tokens_keeps_them_and_no_others(planted: Planted) -> None:
@@ -149,19 +157,19 @@ def cells() -> pd.DataFrame:
     """The second and third are as good as the first and equally sparse; the fourth loses."""
     return pd.DataFrame(
         {
-            "choice": [0.990, 0.975, 0.980, 0.900],
+            "choice_preserved": [0.990, 0.975, 0.980, 0.900],
             "choice_standard_error": [0.005, 0.2, 0.2, 0.2],
             "choice_l0": [20.0, 9.98, 10.04, 5.0],
             "choice_dead": [0.0, 5.0, 1.0, 0.0],
             "preserved": [0.90, 0.90, 0.95, 0.99],
-            "standard_error": [0.01, 0.01, 0.01, 0.01],
+            "preserved_standard_error": [0.01, 0.01, 0.01, 0.01],
         }
     )
 
 
 def test_the_sparsest_cell_near_the_best_is_recommended(cells: pd.DataFrame) -> None:
     found = recommend(cells)
-    assert list(found["passes"]) == [True, True, True, False]
+    assert list(found["passes_choice"]) == [True, True, True, False]
     assert list(found["recommended"]) == [False, False, True, False]
 
 

@@ -9,9 +9,11 @@ import yaml
 from sae_lens import SAE, StandardSAE, StandardSAEConfig
 
 from lm.planted import PlantedTruth
+from ordinal import api
 from ordinal.run_folder import existing_run
 from tests.ordinal.conftest import quick_config
 from tests.ordinal.test_cli import one_line, ordinal
+from tests.ordinal.test_report import Page
 
 MEANINGLESS = 6
 
@@ -32,6 +34,16 @@ def saelens_folder(folder: Path, truth: PlantedTruth) -> Path:
     return folder
 
 
+def check_report(page: str, source: Path) -> None:
+    """It says where the SAE comes from, and no more about held-out numbers than is known."""
+    words = Page(page).words
+    assert "The SAE was trained elsewhere," in words
+    assert str(source) in words
+    assert "never saw" not in words
+    assert "fitted on" not in words
+    assert "metrics.jsonl" not in words
+
+
 @pytest.fixture
 def config(planted, tmp_path: Path) -> Path:
     path = tmp_path / "quick.yaml"
@@ -47,7 +59,9 @@ def test_the_features_of_a_foreign_sae_are_found_and_verified(
     folder = saelens_folder(tmp_path / "theirs", truth)
     command = ("run", config, "--sae", folder, "--runs", tmp_path / "runs")
     assert ordinal(*command) == 0
-    said = capsys.readouterr().err.splitlines()
+    out, err = capsys.readouterr()
+    assert "maybe on all of these tokens" in out
+    said = err.splitlines()
     assert sum("may have seen" in line for line in said) == 1
     assert sum(f"{MEANINGLESS + 11} latents" in line for line in said) == 1
 
@@ -67,9 +81,13 @@ def test_the_features_of_a_foreign_sae_are_found_and_verified(
     claims = {claim["claim"]: claim for claim in run.read_json("summary.json")["claims"]}
     assert claims["edit numbers, SAE"]["value"] > 0.9
     assert claims["members with 10 residues"]["value"] == 1.0
+    for name in ("members with 10 residues", "held-out min(P, R)"):
+        assert claims[name]["high"] - claims[name]["low"] > 0.01
+    check_report((run.folder / "report.html").read_text(), folder)
 
     assert ordinal(*command) == 0
     assert "nothing was computed again" in capsys.readouterr().err
+    assert api.run(config, sae=str(folder), runs=tmp_path / "runs").folder == run.folder
     assert ordinal("run", run.folder, "--sae", "other") == 2
     assert "give a config" in one_line(capsys)
 

@@ -81,6 +81,12 @@ def test_what_did_not_hold_is_said_in_words(finished: Run, page: Page) -> None:
     assert f"{len(claims) - supported} not supported" in page.words
 
 
+def test_what_was_fitted_here_is_not_said_to_come_from_elsewhere(page: Page) -> None:
+    assert "numbers that its member never saw" in page.words
+    assert "metrics.jsonl" in page.words
+    assert "trained elsewhere" not in page.words
+
+
 def test_nothing_is_loaded(finished: Run, page: Page) -> None:
     for tag, attributes in page.elements:
         for name in ("src", "srcset", "href", "data", "poster", "action"):
