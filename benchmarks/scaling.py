@@ -28,6 +28,7 @@ def measure(runner: Runner) -> None:
 
 
 def tables(results: Sequence[dict], options: Options) -> Iterator[Table]:
+    results = [result for result in results if "cpu" in result]
     names = [name for name in (*OURS, *THEIRS) if any(r["name"] == name for r in results)]
     if not names:
         return

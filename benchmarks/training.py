@@ -37,6 +37,7 @@ def main() -> None:
         part.measure(runner)
     except KeyboardInterrupt:
         runner.say("Interrupted.")
+        raise SystemExit(130) from None
     finally:
         console = Console(width=None if sys.stdout.isatty() else 150)
         for table in part.tables(runner.results, options):
