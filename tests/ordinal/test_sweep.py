@@ -86,7 +86,7 @@ def test_the_grid_goes_around_the_configs_own_values(tmp_path: Path) -> None:
     assert list(sweep.cells)[1] == "l1=0.75-latents=64"
     topk = open_sweep("counting", tmp_path, settings=["sae.architecture=topk"], latents=[64])
     assert topk.folder.name == "counting-architecture=topk-sweep"
-    assert list(topk.cells) == [f"k={k}-latents=64" for k in (4, 8, 12, 16)]
+    assert list(topk.cells) == [f"k={k}-latents=64" for k in (4, 8, 16, 32)]
 
 
 def test_a_sweep_of_too_few_members_is_refused(tmp_path: Path, capsys) -> None:

@@ -110,9 +110,11 @@ def _alive(pid: str) -> bool:
 def test_no_process_outlives_the_training(end):
     """A script without a `__main__` guard, stopped in its midst."""
     script = textwrap.dedent("""
+        import signal
         import torch
         from tests.training.made_up import numbers
         from training.fit import TrainConfig, train
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
         config = TrainConfig(members=4, steps=100_000, workers=2, latents=8)
         train(numbers(torch.randn(200, 16)), config, log=lambda metrics: None)
     """)

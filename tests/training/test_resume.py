@@ -19,7 +19,7 @@ from tests.training.offline import offline_files
 from training.fit import TrainConfig, train
 
 CONFIG = TrainConfig(
-    members=3, latents=24, steps=12_000, batch=64, resamples=3, patience=40, workers=2
+    members=3, latents=24, steps=25_000, batch=64, resamples=3, patience=40, workers=2
 )
 SCRIPT = textwrap.dedent("""
     import sys
@@ -93,7 +93,7 @@ def test_ctrl_c_leaves_a_checkpoint_of_that_moment(tmp_path, workers):
         pass
 
     def log(members):
-        if members[0].step > 1000:
+        if members[0].step > 2000:
             raise Enough
 
     with pytest.raises(Enough):

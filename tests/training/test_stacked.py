@@ -8,7 +8,7 @@ from tests.training.made_up import planted
 from training.checkpoint import Checkpoints
 from training.config import TrainConfig
 from training.inputs import Inputs
-from training.loop import Group, fit_group
+from training.loop import REPORTS, Group, fit_group
 
 CONFIG = TrainConfig(members=3, latents=12, steps=60, resamples=1, learning_rate=1e-2)
 
@@ -65,5 +65,5 @@ def test_early_stopping_ends_early_and_keeps_the_best():
     def error(sae) -> torch.Tensor:
         return (x[50:] - sae.decode(sae.encode(x[50:]))).square().sum()
 
-    assert len(straight) == 50
+    assert len(straight) == REPORTS
     assert error(sae) < error(overfitted)
