@@ -144,7 +144,8 @@ def run_sweep(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
     frontier, members = recommend(pd.DataFrame(rows)), pd.concat(tables, ignore_index=True)
     write_parquet(members, sweep.folder / "members.parquet")
     write_parquet(frontier, sweep.folder / "frontier.parquet")
-    write_frontier(sweep, frontier, members)
+    lines = recommendation(frontier, members)
+    write_frontier(sweep.folder, base.config.model, frontier, members, lines)
     return frontier, members
 
 
