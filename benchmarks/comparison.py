@@ -52,7 +52,7 @@ class Row:
 
 ROWS = {
     "ours": Row("ours"),
-    "ours, bfloat16": Row("ours", {"encode": "bfloat16"}),
+    "ours, bfloat16": Row("ours", {"precision": "bfloat16"}),
     "ours, bfloat16, sparse start": Row("ours", SPARSE_START),
     "ours, a third of the steps": Row("ours", SPARSE_START, short=True),
     "SAELens": Row("SAELens"),
@@ -68,8 +68,8 @@ def measure(runner: Runner) -> None:
     rows = {name: row for name, row in ROWS.items() if not options.rows or name in options.rows}
     if unknown := set(options.rows) - set(ROWS):
         raise SystemExit(f"No such row: {', '.join(unknown)}. There are: {'; '.join(ROWS)}.")
-    if any("encode" in row.chosen for row in rows.values()) and not runner.bfloat16():
-        rows = {name: row for name, row in rows.items() if "encode" not in row.chosen}
+    if any("precision" in row.chosen for row in rows.values()) and not runner.bfloat16():
+        rows = {name: row for name, row in rows.items() if "precision" not in row.chosen}
     for repetition in range(options.repetitions):
         for l1 in options.l1:
             settings = Settings(l1=l1, steps=options.steps, seed=repetition)

@@ -23,7 +23,7 @@ def measure(runner: Runner) -> None:
         if members > options.measured:
             break
         for name, chosen in OURS.items():
-            if quick or "encode" not in chosen:
+            if quick or "precision" not in chosen:
                 runner.measure(name, "ours", settings, chosen, members=members, threads=None)
 
 

@@ -101,40 +101,46 @@ def mark(latents, codes, fired):
 
 
 @_compiled
-def update_encoder(latent_starts, rows, codes, centred, W_enc, moments, first, rates):
-    """Each latent's gradient, `codes.T @ centred`, and the optimiser's step with it at once."""
-    gradient = np.empty_like(W_enc[0])
-    for j in range(len(W_enc)):
+def update_from_pairs(
+    latent_starts, rows, codes, table, matrix, moments, first, rates, shrink, unit
+):
+    """Each latent's gradient, `codes.T @ table`, and the optimiser's step with it at once."""
+    gradient = np.empty_like(matrix[0])
+    for j in range(len(matrix)):
         gradient[:] = 0
-        _add(gradient, codes, centred, rows, latent_starts[j], latent_starts[j + 1])
-        _descend(W_enc[j], gradient, moments, first + j * len(gradient), rates)
+        _add(gradient, codes, table, rows, latent_starts[j], latent_starts[j + 1])
+        place = first + j * len(gradient)
+        _update_row(matrix[j], gradient, moments, place, rates, shrink[j], unit)
 
 
 @_compiled
-def update_decoder(latent_starts, rows, codes, d_error, W_dec, moments, first, rates, shrink, unit):
-    """The same with `codes.T @ d_error + shrink * W_dec`; rows are kept at norm one if `unit`."""
-    zero = W_dec.dtype.type(0)
-    gradient = np.empty_like(W_dec[0])
-    for j in range(len(W_dec)):
-        row = W_dec[j]
-        gradient[:] = 0
-        _add(gradient, codes, d_error, rows, latent_starts[j], latent_starts[j + 1])
-        multiple = shrink[j]
-        if unit:
-            along = zero
-            for i in range(len(row)):
-                along += gradient[i] * row[i]
-            multiple -= along
+def update_from(gradients, matrix, moments, first, rates, shrink, unit):
+    """The optimiser's step on a matrix whose gradient is at hand."""
+    for j in range(len(matrix)):
+        place = first + j * matrix.shape[1]
+        _update_row(matrix[j], gradients[j], moments, place, rates, shrink[j], unit)
+
+
+@_compiled
+def _update_row(row, gradient, moments, first, rates, shrink, unit):
+    """A step along `gradient + shrink * row`; the row is kept at norm one if `unit`."""
+    multiple = shrink
+    if unit:
+        along = row.dtype.type(0)
+        for i in range(len(row)):
+            along += gradient[i] * row[i]
+        multiple -= along
+    if multiple != 0:
         for i in range(len(row)):
             gradient[i] += multiple * row[i]
-        _descend(row, gradient, moments, first + j * len(row), rates)
-        if unit:
-            square = zero
-            for i in range(len(row)):
-                square += row[i] * row[i]
-            norm = math.sqrt(square)
-            for i in range(len(row)):
-                row[i] /= norm
+    _descend(row, gradient, moments, first, rates)
+    if unit:
+        square = row.dtype.type(0)
+        for i in range(len(row)):
+            square += row[i] * row[i]
+        norm = math.sqrt(square)
+        for i in range(len(row)):
+            row[i] /= norm
 
 
 @_compiled

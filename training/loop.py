@@ -136,8 +136,8 @@ def _engine(group: Group, architecture: Architecture, device: str) -> Engine:
     levels = config.normalisations
     if device == "cpu" and len(group.members) == 1:
         rows = group.batch or len(group.inputs[0].fit)
-        encode = None if config.encode == "float32" else torch.bfloat16
-        return SparseEngine(architecture, p, group.inputs[0], levels, rows=rows, encode=encode)
+        bfloat16 = config.precision == "bfloat16"
+        return SparseEngine(architecture, p, group.inputs[0], levels, rows=rows, bfloat16=bfloat16)
     return StackedEngine(architecture, p.like(flat.to(device)), group.inputs, levels)
 
 
@@ -174,8 +174,8 @@ def _schedule(step: int, config: TrainConfig) -> float:
 def _look(engine: Engine, group: Group) -> dict[str, Seen]:
     """What a report needs beside what the step itself sees, which is from before it too."""
     wanted = {"test": True, "stop": bool(group.config.patience)}
-    # Batches see too little, and a coarse encoder is not what the finished SAE reads with.
-    wanted["fit"] = group.batch is not None or group.config.encode != "float32"
+    # Batches see too little, and coarse products are not what the finished SAE reads with.
+    wanted["fit"] = group.batch is not None or group.config.precision != "float32"
     return {
         name: engine.look(name)
         for name, yes in wanted.items()

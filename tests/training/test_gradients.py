@@ -177,3 +177,20 @@ def test_two_normalisations_normalise_what_adam_would_step_by():
         adam.step()
         descend(ours, gradient, moments, 0.1, step)
     torch.testing.assert_close(ours[0], outer.detach())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_bfloat16_steps_go_almost_the_same_way(name):
+    """Dense codes, so that every product is rounded: to eight bits, a relative error of 2^-9."""
+    arch = architecture(name)
+    inputs, parameters = made(arch, torch.float32)
+    moved = []
+    for bfloat16 in (False, True):
+        p = replace(parameters, flat=parameters.flat.clone())
+        engine = SparseEngine(arch, p, inputs, 0, rows=ROWS, bfloat16=bfloat16)
+        engine.step(None, SHARE, 1.0, 1)
+        assert engine.look("fit").l0 > 0
+        moved.append(parameters.flat - p.flat)
+    exact, rounded = moved
+    assert not torch.equal(exact, rounded)
+    assert (exact - rounded).norm() < 0.05 * exact.norm()
