@@ -35,11 +35,13 @@ SCRIPT = textwrap.dedent("""
 
 
 def start(folder: Path) -> subprocess.Popen:
+    # Without the service that other tests of this process may have started, which would outlive it.
+    environment = {key: v for key, v in os.environ.items() if not key.startswith("WANDB_")}
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder)],
         start_new_session=True,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "WANDB_MODE": "offline"},
+        env={**environment, "WANDB_MODE": "offline"},
     )
 
 
