@@ -64,8 +64,9 @@ class TrainConfig(BaseModel):
     subspace: bool = True
     """Train in the principal subspace of the fitted tokens when they are fewer than d_model."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the dense products: the encoder's, and while codes are dense the others too. bfloat16 is
-    for processors with AVX512_BF16 or AMX. Parameters and metrics are float32 either way."""
+    """Of the dense products on a CPU: the encoder's, and while codes are dense the others too.
+    bfloat16 is for processors with AVX512_BF16 or AMX. Parameters and metrics are float32 either
+    way."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """cpu: members side by side in processes; cuda: all members in one stack. Auto: cuda if there
     is one."""

@@ -1,7 +1,7 @@
 """Fitting an ensemble of sparse autoencoders to activations."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -77,15 +77,10 @@ def train(
     workers = min(config.workers or available_cpus(), config.members)
     check_memory(config, activations.x.shape, workers, device)
     inputs = {fold: _inputs(activations, fold, config) for fold in sorted(set(folds))}
-    together = 1 if device == "cpu" else config.members
     tasks = [
-        _task(range(first, min(first + together, config.members)), inputs, config, device)
-        for first in range(0, config.members, together)
+        Task(group, device, _checkpoints(group, checkpoints, checkpoint_every))
+        for group in _groups(inputs, config, 1 if device == "cpu" else config.members)
     ]
-    for task in tasks:
-        task.checkpoints.every = checkpoint_every
-        if checkpoints is not None:
-            task.checkpoints.path = checkpoints / f"{task.group.members[0]:03d}.safetensors"
     fitted: dict[int, SAE] = {}
     reported = _Reports(config.members, log or (lambda members: None))
     bar = tqdm(
@@ -153,10 +148,12 @@ def _inputs(activations: Activations, fold: int, config: TrainConfig) -> Inputs:
     return Inputs.prepare(*sets, subspace=config.subspace)
 
 
-def _task(
-    members: Sequence[int], inputs: Mapping[int, Inputs], config: TrainConfig, device: str
-) -> Task:
-    mine = [inputs[member % FOLDS] for member in members]
-    return Task(
-        Group(members, mine, config), device, Checkpoints(None, identity(members, config, mine))
-    )
+def _groups(inputs: Mapping[int, Inputs], config: TrainConfig, together: int) -> Iterator[Group]:
+    for first in range(0, config.members, together):
+        members = range(first, min(first + together, config.members))
+        yield Group(members, [inputs[member % FOLDS] for member in members], config)
+
+
+def _checkpoints(group: Group, folder: Path | None, every: float) -> Checkpoints:
+    path = folder / f"{group.members[0]:03d}.safetensors" if folder else None
+    return Checkpoints(path, identity(group.members, group.config, group.inputs), every)

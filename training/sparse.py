@@ -97,11 +97,12 @@ class SparseEngine:
         d_b_dec = found.error.sum(0).mul_(2 * products.weight).sub_(d_pre_sum @ self._W_enc)
         moments = self.moments[:, :, 0].numpy()
         rates = tuple(map(self._type, (rate, *BETAS, *corrections(step), EPSILON)))
+        none, unit = torch.zeros_like(d_pre_sum), self.architecture.unit_decoder
+        shrink = none if found.shrink is None else found.shrink
         products.update(
             found,
-            Step(self._W_enc, moments, 0, rates, False),
-            Step(self._W_dec, moments, self._matrix, rates, self.architecture.unit_decoder),
-            torch.zeros_like(d_pre_sum) if found.shrink is None else found.shrink,
+            Step(self._W_enc, moments, 0, rates, none, unit=False),
+            Step(self._W_dec, moments, self._matrix, rates, shrink, unit),
         )
         vectors = torch.cat([d_b_dec, *found.latents.values()]).view(1, -1)
         descend(p.vectors, vectors, self.moments[:, :, :, 2 * self._matrix :], rate, step)
