@@ -19,11 +19,11 @@ class FeatureCatalog:
     """What was found among the latents of an ensemble."""
 
     features: pd.DataFrame
-    """One row per latent: `member`, `index`; `label` (`mod10/3`, `ordinal/numbers`,
-    `ordinal/shared`, `neither`); `modulus`, `residue`, `precision` and `recall` (over all numbers,
-    in the worst spelling), `precision_all_tasks`; on held-out numbers `selectivity`, `p_value`,
-    `q_value`, `n_tokens`; on fitted ones `rho` (with the index of numbers) and `rho_tasks` (mean
-    over the other tasks); `stability`, `density`; `cosine_class_mean`, `cosine_probe`."""
+    """One row per latent: `member`, `index`; what `features.discovery.discover` returns: `label`
+    (`mod10/3`, `ordinal/shared`, `interval/40-49`, `task/days`, `form/space`, `neither`, ...), its
+    q-value, what it explains and its confirmation; `stability`, `density`; for residues `precision`
+    and `recall` (over all numbers, in the worst spelling), `precision_all_tasks`,
+    `cosine_class_mean`, `cosine_probe`."""
     residues: pd.DataFrame
     """One row per member, modulus and residue, for the modulus tested and its controls."""
     order: pd.DataFrame

@@ -1,4 +1,4 @@
-"""Label every latent: a residue, an ordinal direction, or neither."""
+"""Label every latent: the simplest hypothesis that holds, and what it is worth as a feature."""
 
 import json
 
@@ -14,15 +14,14 @@ from features.directions import (
     probe_directions,
     sae_directions,
 )
-from features.order import MONOTONE, ordered_tasks, ordinal_directions, rank_correlations
-from features.residues import fit_residues, residue_p_values, selectivity, testable
+from features.discovery import Features, discover
+from features.order import ordinal_directions
+from features.residue_table import residue_table
+from features.residues import fit_residues, testable
 from features.stability import best_cosines
-from features.statistics import benjamini_hochberg
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations
 
-Q_LEVEL = 0.05
-"""False-discovery rate at which a held-out label is accepted."""
 CONTROL_MODULI = (7, 9)
 """Moduli that decimal numerals give no reason to expect."""
 PERMUTATIONS = 1000
@@ -36,25 +35,25 @@ def label_features(
     permutations: int = PERMUTATIONS,
     seed: int = 0,
 ) -> FeatureCatalog:
-    """Label every latent: chosen on the numbers its member was fitted on, tested on the rest.
+    """Label every latent: chosen on the tokens its member was fitted on, confirmed on the rest.
 
     Args:
         ensemble: the SAEs.
         activations: what they were fitted on, held-out tokens included.
-        modulus: of the residues looked for (section 3.1: 10).
-        permutations: behind each p-value.
+        modulus: of the residue directions that the catalog's vectors hold (section 3.1: 10).
+        permutations: behind each p-value, at least.
         seed: of the permutations.
     """
     activity = latent_activity(ensemble, activations)
     reason = testable(activations.tokens, modulus)
     order = pd.DataFrame(ordinal_directions(activations.x.numpy(), activations.tokens, seed=seed))
     vectors = {row["name"]: torch.tensor(row["vector"]).float() for _, row in order.iterrows()}
-    features = _label_table(ensemble, activations, activity, modulus, permutations, seed)
+    features = _label_table(ensemble, activations, activity, permutations, seed)
     metadata = {**activations.metadata, "modulus": str(modulus)}
     residues = pd.DataFrame()
     if reason is None:
         moduli = [m for m in (modulus, *CONTROL_MODULI) if testable(activations.tokens, m) is None]
-        residues = pd.concat([_residue_table(activations, activity, m) for m in moduli])
+        residues = pd.concat([residue_table(activations, activity, m) for m in moduli])
         sets = sae_directions(ensemble, activity, activations, modulus)
         chosen = sets[reference_member(residues, modulus)]
         vectors |= {f"mod{modulus}/{r}": v for r, v in enumerate(chosen.vectors)}
@@ -62,7 +61,7 @@ def label_features(
         witnesses = [class_mean_directions, probe_directions]
         for name, made in zip(("class_mean", "probe"), witnesses, strict=True):
             features[f"cosine_{name}"] = _witness_cosine(
-                features, ensemble, made(activations, modulus)
+                features, ensemble, made(activations, modulus), modulus
             )
     else:
         metadata |= {"not_testable": reason}
@@ -76,116 +75,89 @@ def reference_member(residues: pd.DataFrame, modulus: int) -> int:
     return int(ranking.sort_values(["good", "f1"], ascending=False).index[0])
 
 
-def _residue_table(
-    activations: Activations, activity: list[Activity], modulus: int
-) -> pd.DataFrame:
-    """Each member's best latent for each residue, by F1 on training numbers."""
-    table = activations.tokens.table
-    numbers = (table["task"] == "numbers").to_numpy()
-    rows = []
-    for acts in activity:
-        held_out, active = acts.held_out.numpy(), acts.active.numpy()
-        train, test = numbers & ~held_out, numbers & held_out
-        fit = fit_residues(active[train], table[train], modulus)
-        everywhere = fit_residues(active[numbers], table[numbers], modulus)
-        best = fit.f1.argmax(0)
-        for residue, latent in enumerate(best):
-            here = active[test][:, latent]
-            member = (table.loc[test, "index"] % modulus == residue).to_numpy()
-            rows.append(
-                {
-                    "member": acts.member,
-                    "modulus": modulus,
-                    "residue": residue,
-                    "latent": int(latent),
-                    "good_train": bool(fit.good[latent, residue]),
-                    "f1_train": float(fit.f1[latent, residue]),
-                    "precision": float(everywhere.precision[latent, residue]),
-                    "recall": float(everywhere.recall[latent, residue]),
-                    "good": bool(everywhere.good[latent, residue]),
-                    "held_out_hits": int((here & member).sum()),
-                    "held_out_active": int(here.sum()),
-                    "held_out_members": int(member.sum()),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 def _label_table(
     ensemble: SAEEnsemble,
     activations: Activations,
     activity: list[Activity],
-    modulus: int,
     permutations: int,
     seed: int,
 ) -> pd.DataFrame:
     table = activations.tokens.table
-    numbers = (table["task"] == "numbers").to_numpy()
+    order = sorted(activity, key=lambda acts: ensemble.held_out_folds[acts.member])
+    groups: dict[int, list[Activity]] = {}
+    for acts in order:
+        groups.setdefault(ensemble.held_out_folds[acts.member], []).append(acts)
+    sets = [
+        Features(
+            np.concatenate([(acts.values * acts.active).numpy() for acts in some], axis=1),
+            some[0].held_out.numpy(),
+            fold,
+        )
+        for fold, some in groups.items()
+    ]
     stability = best_cosines(ensemble).numpy()
-    frames = []
-    for acts in activity:
-        active, values = acts.active.numpy(), acts.values.numpy()
-        held_out = acts.held_out.numpy()
-        train, test = numbers & ~held_out, numbers & held_out
-        fit = fit_residues(active[train], table[train], modulus)
-        residue = fit.f1.argmax(1)
-        latents = np.arange(values.shape[1])
-        everywhere = fit_residues(active[numbers], table[numbers], modulus)
-        of_all = active & (table["index"].to_numpy() % modulus == residue[:, None]).T
-        index = table.loc[test, "index"].to_numpy()
-        rho = {
-            task: rank_correlations(values[rows], table.loc[rows, "index"].to_numpy())
-            for task in ordered_tasks(table)
-            if (rows := (table["task"] == task).to_numpy() & ~held_out).any()
-        }
-        others = [r for task, r in rho.items() if task != "numbers"]
-        frames.append(
+    about = pd.concat(
+        [
             pd.DataFrame(
                 {
                     "member": acts.member,
-                    "index": latents,
-                    "modulus": modulus,
-                    "residue": residue,
-                    "precision": everywhere.precision[latents, residue],
-                    "recall": everywhere.recall[latents, residue],
-                    "precision_all_tasks": of_all.sum(0) / np.maximum(active.sum(0), 1),
-                    "selectivity": selectivity(values[test], index, modulus, residue),
-                    "p_value": residue_p_values(
-                        values[test], index, modulus, residue, permutations=permutations, seed=seed
-                    ),
-                    "rho": rho.get("numbers", np.zeros(len(latents))),
-                    "rho_tasks": np.mean(others, axis=0) if others else np.zeros(len(latents)),
+                    "index": np.arange(acts.values.shape[1]),
                     "stability": stability[acts.member],
-                    "density": active.mean(0),
-                    "n_tokens": int(test.sum()),
-                    "good_train": fit.good[latents, residue],
+                    "density": acts.active.numpy().mean(0),
                 }
             )
+            for acts in order
+        ],
+        ignore_index=True,
+    )
+    found = discover(sets, table, permutations=permutations, seed=seed)
+    features = about.join(found).sort_values(["member", "index"], ignore_index=True)
+    front = ["member", "index", *found.columns]
+    features = features[[*front, *(name for name in about if name not in front)]]
+    return features.join(_as_residues(features, activations, activity))
+
+
+def _as_residues(
+    features: pd.DataFrame, activations: Activations, activity: list[Activity]
+) -> pd.DataFrame:
+    """Precision and recall of the latents whose best hypothesis is a residue; NaN elsewhere."""
+    table = activations.tokens.table
+    numbers = (table["task"] == "numbers").to_numpy()
+    index = table["index"].to_numpy()
+    names = ["precision", "recall", "precision_all_tasks"]
+    out = pd.DataFrame(np.nan, features.index, names)
+    residual = features[features["modulus"] > 0]
+    for (member, modulus), rows in residual.groupby(["member", "modulus"]):
+        active = activity[int(member)].active.numpy()  # pyright: ignore[reportArgumentType]
+        latent, residue = rows["index"].to_numpy(), rows["residue"].to_numpy()
+        fit = fit_residues(active[numbers][:, latent], table[numbers], int(modulus))  # pyright: ignore
+        on = active[:, latent] & (index[:, None] % int(modulus) == residue)  # pyright: ignore
+        here = np.arange(len(latent))
+        out.loc[rows.index, names] = np.stack(
+            [
+                fit.precision[here, residue],
+                fit.recall[here, residue],
+                on.sum(0) / np.maximum(active[:, latent].sum(0), 1),
+            ],
+            axis=1,
         )
-    features = pd.concat(frames, ignore_index=True)
-    features["q_value"] = benjamini_hochberg(features["p_value"].to_numpy())
-    features.insert(2, "label", _labels(features))
-    return features.drop(columns="good_train")
-
-
-def _labels(features: pd.DataFrame) -> pd.Series:
-    """A residue, if held-out numbers confirm what fitted ones chose; else order; else neither."""
-    residue = features["good_train"] & (features["q_value"] <= Q_LEVEL)
-    ordered = features["rho"].abs() >= MONOTONE
-    shared = ordered & (features["rho_tasks"] * np.sign(features["rho"]) >= MONOTONE)
-    names = "mod" + features["modulus"].astype(str) + "/" + features["residue"].astype(str)
-    choices = [names, "ordinal/shared", "ordinal/numbers"]
-    return pd.Series(np.select([residue, shared, ordered], choices, "neither"), features.index)
+    return out
 
 
 def _witness_cosine(
-    features: pd.DataFrame, ensemble: SAEEnsemble, witnesses: list[ResidueDirections]
+    features: pd.DataFrame,
+    ensemble: SAEEnsemble,
+    witnesses: list[ResidueDirections],
+    modulus: int,
 ) -> np.ndarray:
-    """Cosine of each latent with the witness of its residue, fitted with the same fold held out."""
-    out = np.empty(len(features))
-    for member, rows in features.groupby("member").groups.items():
+    """Cosine of each residue latent with its residue's witness, fitted with its fold held out."""
+    out = np.full(len(features), np.nan)
+    of_modulus = features[features["modulus"] == modulus]
+    for member, rows in of_modulus.groupby("member").groups.items():
         decoder = ensemble.members[int(member)].W_dec  # pyright: ignore[reportArgumentType]
         witness = witnesses[ensemble.held_out_folds[int(member)]].vectors  # pyright: ignore
+        latent = torch.tensor(features.loc[rows, "index"].to_numpy())
         residue = torch.tensor(features.loc[rows, "residue"].to_numpy())
-        out[rows] = torch.nn.functional.cosine_similarity(decoder, witness[residue]).numpy()
+        cosine = torch.nn.functional.cosine_similarity(decoder[latent], witness[residue])
+        out[rows] = cosine.numpy()
     return out

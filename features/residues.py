@@ -4,15 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
-from features.statistics import shuffled_indices
 from lm.ordinals import OrdinalTokens
 
 GOOD = 0.8
 """Precision and recall that a residue feature needs, each in its worst spelling."""
-BAND_IN_MODULI = 10
-"""Width of the permutation bands, in moduli (at least two)."""
 MIN_NUMBERS = 8
 """Distinct numbers that every residue needs before a modulus is tested."""
 
@@ -65,41 +62,3 @@ def fit_residues(
         precisions.append(hits / np.maximum(fired.sum(0), 1)[:, None])
         recalls.append(hits / np.maximum(member.sum(0), 1))
     return ResidueFit(np.min(precisions, axis=0), np.min(recalls, axis=0))
-
-
-def selectivity(
-    values: Float[np.ndarray, "numbers latents"],
-    index: Int[np.ndarray, " numbers"],
-    modulus: int,
-    residue: Int[np.ndarray, " latents"],
-) -> Float[np.ndarray, " latents"]:
-    """(a - b) / (a + b), a and b the latent's mean activation on its residue and off it."""
-    on = (index[:, None] % modulus) == residue
-    a = (values * on).sum(0) / np.maximum(on.sum(0), 1)
-    b = (values * ~on).sum(0) / np.maximum((~on).sum(0), 1)
-    return (a - b) / np.maximum(a + b, 1e-12)
-
-
-def residue_p_values(
-    values: Float[np.ndarray, "numbers latents"],
-    index: Int[np.ndarray, " numbers"],
-    modulus: int,
-    residue: Int[np.ndarray, " latents"],
-    *,
-    permutations: int,
-    seed: int = 0,
-) -> Float[np.ndarray, " latents"]:
-    """How often shuffled numbers put as much of a latent's activation on its residue.
-
-    The residue was chosen on other (training) numbers, so each latent is one test.
-    """
-    null = shuffled_indices(index, BAND_IN_MODULI * modulus, permutations, seed)
-    one_hot = np.eye(modulus)
-
-    def mass(order: Int[np.ndarray, " numbers"]) -> Float[np.ndarray, " latents"]:
-        return (one_hot[order % modulus].T @ values)[residue, np.arange(values.shape[1])]
-
-    observed = mass(index)
-    reached = sum((mass(order) >= observed * (1 - 1e-9)).astype(int) for order in null)
-    p = (1 + np.asarray(reached)) / (1 + permutations)
-    return np.where(values.max(0, initial=0) > 0, p, 1.0)

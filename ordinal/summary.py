@@ -91,16 +91,9 @@ def print_features(run: Run, top: int, as_json: bool) -> None:
         print_json("features", table)
         return
     labelled = table[table["label"] != "neither"].sort_values(by=["label", "q_value", "member"])
-    columns = {
-        "label": "label",
-        "member": "member",
-        "index": "latent",
-        "precision": "precision",
-        "recall": "recall",
-        "q_value": "q",
-        "n_tokens": "n held out",
-        "stability": "stability",
-    }
+    columns = {"label": "label", "member": "member", "index": "latent", "q_value": "q"}
+    columns |= {"r2": "R2\nfitted", "r2_held_out": "R2\nheld out", "q_held_out": "q\nheld out"}
+    columns |= {"n_tokens": "n\nheld out", "stability": "stability"}
     print_table(
         labelled.head(top), columns, f"{len(labelled)} of {len(table)} latents have a label"
     )

@@ -162,10 +162,7 @@ def order(run: Run) -> Section:
     columns = {"name": "direction", "r2": "R² [95%], left out"}
     columns |= {"r2_permuted": "permuted (control)", "p_value": "p"}
     columns |= {"beats": "above its control", "n_tokens": "tokens"}
-    labels = catalog.features["label"]
-    kinds = catalog.features.assign(
-        kind=labels.where(~labels.str.startswith("mod"), labels.str.split("/").str[0])
-    )
+    kinds = catalog.features.assign(kind=catalog.features["label"].str.split("/").str[0])
     headings = {"kind": "label", "latents": "latents", "members": "in members"}
     headings |= {"q_value": "median q", "stability": "median stability"}
     by_kind = kinds.groupby("kind", as_index=False).agg(
