@@ -147,17 +147,21 @@ def features(
     /,
     *,
     activations: Path | None = None,
+    label: str = "",
+    sort: str = "label",
     top: int = 20,
     json: bool = False,
     runs: Path = RUNS,
 ) -> None:
-    """Label the latents: residues, ordinal directions, or neither.
+    """Label the latents: residue, digit, order, task, form, or neither.
 
-    Example: ordinal features runs/counting
+    Example: ordinal features runs/counting --label mod10 --sort r2_held_out
 
     Args:
         config: a run folder (or the config that made it).
         activations: a safetensors file of your own; SAEs are trained on it first.
+        label: print labels that start with this: mod10, mod10/3, ordinal, interval, task, form.
+        sort: column to print by, strongest first.
         top: features to print (all with --json).
         json: print the whole catalog as JSON.
         runs: where run folders lie.
@@ -167,8 +171,9 @@ def features(
     from ordinal.summary import print_features, print_next
 
     opened = train_file(activations, runs) if activations else open_run(config or "counting", runs)
-    run_step(opened, "features")
-    print_features(opened, top, json)
+    if not (opened.done("features") and (label or sort != "label")):
+        run_step(opened, "features")
+    print_features(opened, top, json, label, sort)
     if not json:
         print_next(opened, "verify")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from lm.errors import UsageError
 from ordinal.run_folder import Run, open_run
 from ordinal.tables import intervals, print_json, print_table, short, with_interval
 
@@ -17,6 +18,7 @@ ELSEWHERE = (
     "were chosen on four fifths of the numbers and confirmed on the rest."
 )
 """What is true of an SAE that was not fitted here."""
+Q_VALUES = ("q_value", "q_held_out")
 
 
 def print_heads(target: str, numbers: tuple[int, int], top: int, as_json: bool) -> None:
@@ -84,19 +86,39 @@ def print_frontier(
     print(f"        ordinal run {sweep.command} {chosen}")
 
 
-def print_features(run: Run, top: int, as_json: bool) -> None:
-    """The catalog, most certain features first."""
+def print_features(run: Run, top: int, as_json: bool, label: str = "", sort: str = "label") -> None:
+    """The catalog's labelled features: of one kind, in the order of one column.
+
+    Raises:
+        UsageError: there is no such column, or no label of this kind.
+    """
     table = run.catalog.features
+    if sort not in table:
+        raise UsageError(f"--sort {sort}: no such column. There are: {', '.join(table.columns)}.")
+    labelled = table[table["label"] != "neither"]
+    if label:
+        labelled = labelled[labelled["label"].str.startswith(label)]
+        if labelled.empty:
+            kinds = sorted(set(table["label"].str.split("/").str[0]) - {"neither"})
+            raise UsageError(f"--label {label}: no feature has it. There are: {', '.join(kinds)}.")
+    rising = not pd.api.types.is_float_dtype(table[sort]) or sort.startswith(("p_", "q_"))
+    order = labelled.sort_values([sort, "label", "q_held_out"], ascending=[rising, True, True])
     if as_json:
-        print_json("features", table)
+        print_json("features", order if label else table)
         return
-    labelled = table[table["label"] != "neither"].sort_values(by=["label", "q_value", "member"])
+    best, kind = order.head(top), f" {label}" if label else ""
+    shown = best.assign(**{name: best[name].map("{:.1g}".format) for name in Q_VALUES})
     columns = {"label": "label", "member": "member", "index": "latent", "q_value": "q"}
-    columns |= {"r2": "R2\nfitted", "r2_held_out": "R2\nheld out", "q_held_out": "q\nheld out"}
-    columns |= {"n_tokens": "n\nheld out", "stability": "stability"}
-    print_table(
-        labelled.head(top), columns, f"{len(labelled)} of {len(table)} latents have a label"
+    columns |= {"r2_held_out": "R2", "q_held_out": "q\nheld out", "n_tokens": "n"}
+    columns |= {"stability": "stable"}
+    print_table(shown, columns, f"{len(labelled)} of {len(table)} latents have a label{kind}")
+    key = (
+        "q: the family's best score is reached by permuted tokens (fitted ones), corrected over "
+        "latents and families. R2, q, n held out: variance that the label predicts on tokens that "
+        "the SAE never saw, permutations of these, and their number. stable: best cosine in other "
+        "seeds."
     )
+    print(textwrap.fill(key, 80))
 
 
 def print_claims(run: Run, as_json: bool) -> None:

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from ordinal import cli
 from ordinal.run_folder import Run
-from ordinal.summary import print_features
 from tests.ordinal.conftest import quick_config
 
 
@@ -163,10 +162,20 @@ def test_the_best_heads_as_a_table(planted, capsys, monkeypatch) -> None:
 
 
 def test_the_labelled_features_as_a_table(finished: Run, capsys) -> None:
-    print_features(finished, 5, as_json=False)
-    out = capsys.readouterr().out
-    assert "latents have a label" in out
-    assert out.count("mod10/") + out.count("ordinal/") == 5
+    assert ordinal("features", finished.folder, "--label", "mod10", "--sort", "r2", "--top", 5) == 0
+    out, err = capsys.readouterr()
+    labels = [words[0] for line in out.splitlines() if (words := line.split()) and "/" in words[0]]
+    table = finished.catalog.features
+    residues = table[table["label"].str.startswith("mod10")]
+    assert f"{len(residues)} of {len(table)} latents have a label mod10" in out
+    assert labels == residues.sort_values("r2", ascending=False)["label"].head(5).tolist()
+    assert "features  " not in err  # a finished step is not done again to look at it
+
+
+@pytest.mark.parametrize("option", [("--label", "mod11"), ("--sort", "colour")])
+def test_what_the_catalog_has_not_is_named(finished: Run, option, capsys) -> None:
+    assert ordinal("features", finished.folder, *option) == 2
+    assert option[1] in capsys.readouterr().err
 
 
 def test_tables_fit_80_columns(finished: Run, capsys, monkeypatch) -> None:
