@@ -22,7 +22,8 @@ def saelens_folder(folder: Path, truth: PlantedTruth) -> Path:
     """The planted residues and size as SAELens saves them, with decoder rows of all lengths."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(MEANINGLESS, truth.residues.shape[1], generator=generator)
-    known = torch.stack(list(truth.directions.values()))
+    tasks = torch.stack(list(truth.tasks.values()))
+    known = torch.cat([truth.residues, truth.tens, tasks, truth.ordinal[None]])
     noise = torch.nn.functional.normalize(noise - noise @ known.T @ known, dim=1)
     directions = torch.cat([truth.residues, truth.ordinal[None], noise])
     lengths = torch.linspace(0.2, 5, len(directions))
