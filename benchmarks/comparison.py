@@ -1,15 +1,15 @@
 """One SAE: this project's trainer, as it can be set, beside the others."""
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.measure import Settings
-from benchmarks.runner import SPARSE_START, Options, Runner, least_and_median
+from benchmarks.measure import Settings, continued, halved
+from benchmarks.runner import BFLOAT16, Options, Runner, least_and_median
 
 PLAIN = "plain PyTorch"
 SLACK = 1.01
@@ -40,30 +40,26 @@ class Row:
     trainer: str
     chosen: Mapping[str, object] = field(default_factory=dict)
     """Further fields of `TrainConfig`."""
-    short: bool = False
-    """A third of the steps, at a learning rate and a decay that suit so few."""
-
-    def settings(self, settings: Settings) -> Settings:
-        if not self.short:
-            return settings
-        steps = max(1, settings.steps // 3)
-        return replace(settings, steps=steps, learning_rate=6e-3, decay=0.4)
+    schedule: Callable[[Settings], Settings] = lambda settings: settings
+    """What it makes of the common settings."""
 
 
 ROWS = {
     "ours": Row("ours"),
-    "ours, bfloat16": Row("ours", {"precision": "bfloat16"}),
-    "ours, bfloat16, sparse start": Row("ours", SPARSE_START),
-    "ours, a third of the steps": Row("ours", SPARSE_START, short=True),
+    "ours, bfloat16": Row("ours", BFLOAT16),
+    "ours, bfloat16, continuation": Row("ours", BFLOAT16, continued),
     "SAELens": Row("SAELens"),
+    "SAELens, half of the steps": Row("SAELens", schedule=halved),
     "dictionary_learning": Row("dictionary_learning"),
+    "dictionary_learning, half of the steps": Row("dictionary_learning", schedule=halved),
     PLAIN: Row(PLAIN),
-    f"{PLAIN}, a third of the steps": Row(PLAIN, short=True),
+    f"{PLAIN}, half of the steps": Row(PLAIN, schedule=halved),
+    f"{PLAIN}, continuation": Row(PLAIN, schedule=continued),
 }
 
 
 def measure(runner: Runner) -> None:
-    """Round robin over repetitions, penalties and rows."""
+    """Round robin over repetitions, each on data of its own, penalties and rows."""
     options = runner.options
     rows = {name: row for name, row in ROWS.items() if not options.rows or name in options.rows}
     if unknown := set(options.rows) - set(ROWS):
@@ -72,9 +68,9 @@ def measure(runner: Runner) -> None:
         rows = {name: row for name, row in rows.items() if "precision" not in row.chosen}
     for repetition in range(options.repetitions):
         for l1 in options.l1:
-            settings = Settings(l1=l1, steps=options.steps, seed=repetition)
+            settings = Settings(l1, steps=options.steps, seed=repetition, data_seed=repetition)
             for name, row in list(rows.items()):
-                result = runner.measure(name, row.trainer, row.settings(settings), row.chosen)
+                result = runner.measure(name, row.trainer, row.schedule(settings), row.chosen)
                 if "skipped" in result:
                     del rows[name]
 

@@ -36,6 +36,10 @@ class Settings:
     warm_up: float = 0.05
     decay: float = 0.2
     l1_warm_up: float = 0.05
+    l1_start: float = 0.0
+    """Multiple of the penalty before its warm-up."""
+    encoder_norm: float = 1.0
+    """Of each row of the encoder at the start; both libraries have their own, 0.1."""
     seed: int = 0
     data_seed: int = 0
 
@@ -46,6 +50,19 @@ class Settings:
     def tiny(self) -> "Settings":
         """The same for a few steps: what is compiled or imported late is so before the clock."""
         return replace(self, steps=20)
+
+
+def halved(settings: Settings) -> Settings:
+    """Half of the steps, at a learning rate that suits so few."""
+    return replace(settings, steps=max(1, settings.steps // 2), learning_rate=4e-3)
+
+
+def continued(settings: Settings) -> Settings:
+    """Half of the steps, the first half of them coming down from three times the penalty.
+
+    Encoders start at the norm of both libraries. The libraries' own penalties can only rise.
+    """
+    return replace(halved(settings), l1_start=3.0, l1_warm_up=0.5, encoder_norm=0.1)
 
 
 class Fitted(NamedTuple):

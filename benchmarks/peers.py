@@ -32,7 +32,8 @@ def plain(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fi
     torch.manual_seed(settings.seed)
     W_dec = torch.randn(settings.latents, settings.d_in)
     W_dec /= W_dec.norm(dim=1, keepdim=True)
-    sae = Fitted(W_dec.T.contiguous(), torch.zeros(settings.latents), W_dec, x.mean(0))
+    W_enc = settings.encoder_norm * W_dec.T.contiguous()
+    sae = Fitted(W_enc, torch.zeros(settings.latents), W_dec, x.mean(0))
     for parameter in sae:
         parameter.requires_grad_()
     adam = torch.optim.Adam(sae, lr=settings.learning_rate, fused=True)
@@ -42,7 +43,8 @@ def plain(x: Float[Tensor, "rows d_in"], settings: Settings, clock: Clock) -> Fi
         f = torch.relu((batch - sae.b_dec) @ sae.W_enc + sae.b_enc)
         error = batch - f @ sae.W_dec - sae.b_dec
         penalty = (f * sae.W_dec.norm(dim=1)).sum(1).mean()
-        loss = error.square().sum(1).mean() + settings.l1 * min(1, step / warm) * penalty
+        multiple = settings.l1_start + (1 - settings.l1_start) * min(1, step / warm)
+        loss = error.square().sum(1).mean() + settings.l1 * multiple * penalty
         adam.zero_grad()
         loss.backward()
         share = min(1.0, step / rise, (settings.steps + 1 - step) / fall)

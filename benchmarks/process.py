@@ -67,6 +67,8 @@ def _config(settings: Settings, **chosen: object) -> TrainConfig:
         warm_up=settings.warm_up,
         decay=settings.decay,
         sparsity_warm_up=settings.l1_warm_up,
+        sparsity_start=settings.l1_start,
+        encoder_norm=settings.encoder_norm,
         seed=settings.seed,
         **chosen,
     )

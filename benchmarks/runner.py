@@ -14,7 +14,8 @@ from rich.console import Console
 from benchmarks.measure import Settings, fast_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent
-SPARSE_START = {"precision": "bfloat16", "start_density": 0.05}
+BFLOAT16 = {"precision": "bfloat16"}
+SPARSE_START = {**BFLOAT16, "start_density": 0.05}
 """The cheapest way to fit with this project's trainer in a given number of steps."""
 
 

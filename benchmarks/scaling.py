@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from benchmarks.measure import Settings
-from benchmarks.runner import SPARSE_START, Options, Runner
+from benchmarks.measure import Settings, continued
+from benchmarks.runner import BFLOAT16, Options, Runner
 
 ENSEMBLES = (1, 2, 8, 32, 100)
-OURS = {"ours": {}, "ours, bfloat16, sparse start": SPARSE_START}
+CONTINUED = "ours, bfloat16, continuation"
+OURS = {"ours": {}, CONTINUED: BFLOAT16}
 THEIRS = {"SAELens, PyTorch's threads": None, "SAELens, one thread": 1}
 
 
@@ -24,7 +25,8 @@ def measure(runner: Runner) -> None:
             break
         for name, chosen in OURS.items():
             if quick or "precision" not in chosen:
-                runner.measure(name, "ours", settings, chosen, members=members, threads=None)
+                each = continued(settings) if name == CONTINUED else settings
+                runner.measure(name, "ours", each, chosen, members=members, threads=None)
 
 
 def tables(results: Sequence[dict], options: Options) -> Iterator[Table]:

@@ -84,8 +84,8 @@ class Gradients(NamedTuple):
 class Architecture(ABC):
     """How one kind of SAE is initialised and trained.
 
-    Inputs are centred and scaled to a mean squared norm of d_in; encoder rows start as the decoder
-    rows, which start at random with norm one.
+    Inputs are centred and scaled to a mean squared norm of d_in; encoder rows start along the
+    decoder rows, which start at random with norm one.
     """
 
     name: ClassVar[str]
@@ -113,7 +113,7 @@ class Architecture(ABC):
 
         Args:
             pre: pre-activations, as codes.
-            share: of the penalty, while it warms up: 0 to 1.
+            share: multiple of the penalty, which is 1 once it has warmed up.
         """
 
     @abstractmethod

@@ -47,8 +47,15 @@ class TrainConfig(BaseModel):
     decay: Share = 0.2
     """Share of the steps in which it falls to zero at the end."""
     sparsity_warm_up: Share = 0.8
-    """Share of the steps in which the sparsity penalty rises to its value: latents that start out
-    dense find their features before they have to be sparse."""
+    """Share of the steps in which the sparsity penalty comes to its value from `sparsity_start`."""
+    sparsity_start: NonNegativeFloat = 0.0
+    """Multiple of the penalty that training starts with. From 0 it rises: latents that start out
+    dense find their features before they have to be sparse. From above 1 it falls, which is
+    continuation (Hale, Yin and Zhang 2008): a weak penalty alone takes long to make codes sparse,
+    and sparse ones are cheap."""
+    encoder_norm: PositiveFloat = 1.0
+    """Norm that encoder rows start with, along their decoder rows of norm one. SAELens and
+    dictionary_learning start at 0.1, where the optimiser turns them ten times as fast."""
     start_density: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the tokens that each latent is active on at the start, set through its bias. By
     default biases start at zero: about half. A sparse start makes the first steps cheap."""

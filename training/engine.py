@@ -38,7 +38,7 @@ class Engine(Protocol):
 
         Args:
             batch: rows of `Inputs.fit`, by member; all of them if None.
-            share: of the sparsity penalty.
+            share: multiple of the sparsity penalty.
             rate: the learning rate.
             step: counted from 1.
         """

@@ -91,10 +91,9 @@ def fit_group(
             step = state.step + 1
             report = step % report_every == 0 or step == config.steps
             looks = _look(engine, group) if report else {}
-            share = min(1.0, step / max(1.0, config.sparsity_warm_up * config.steps))
             kept = engine.parameters.flat.clone() if report and config.patience else None
             rate = config.learning_rate * _schedule(step, config)
-            seen = engine.step(_batch(group, step), share, rate, step)
+            seen = engine.step(_batch(group, step), _penalty(step, config), rate, step)
             state.fired |= seen.fired
             if step in resample_at:
                 resample(engine, architecture, group.inputs, group.seeds, state.fired, step)
@@ -126,7 +125,8 @@ def _engine(group: Group, architecture: Architecture, device: str) -> Engine:
     for i, (fold, seed) in enumerate(zip(group.inputs, group.seeds, strict=True)):
         generator = torch.Generator().manual_seed(seed)
         start = torch.randn(d_sae, fold.d_in, generator=generator, dtype=flat.dtype)
-        p.W_dec[i, :, : fold.d_in] = p.W_enc[i, :, : fold.d_in] = normalize(start, dim=1)
+        p.W_dec[i, :, : fold.d_in] = directions = normalize(start, dim=1)
+        p.W_enc[i, :, : fold.d_in] = config.encoder_norm * directions
         for name, initial in architecture.latents.items():
             p.latents[name][i] = initial
         if config.start_density is not None:
@@ -169,6 +169,12 @@ def _schedule(step: int, config: TrainConfig) -> float:
     rise = step / max(1.0, config.warm_up * config.steps)
     fall = (config.steps - step) / max(1.0, config.decay * config.steps)
     return min(1.0, rise, fall)
+
+
+def _penalty(step: int, config: TrainConfig) -> float:
+    """Multiple of the sparsity penalty."""
+    gone = min(1.0, step / max(1.0, config.sparsity_warm_up * config.steps))
+    return config.sparsity_start + (1 - config.sparsity_start) * gone
 
 
 def _look(engine: Engine, group: Group) -> dict[str, Seen]:
