@@ -59,6 +59,9 @@ class TrainConfig(BaseModel):
     start_density: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the tokens that each latent is active on at the start, set through its bias. By
     default biases start at zero: about half. A sparse start makes the first steps cheap."""
+    frozen: Literal["decoder", "soft decoder", "encoder"] | None = None
+    """What keeps its random start while the rest is trained, for a baseline (Korznikov et al. 2026,
+    arXiv 2602.14111). Softly: decoder directions keep a cosine of at least 0.8 with it."""
     normalisations: NonNegativeInt = 1
     """Times that Adam's adaptive normalisation is applied: 1 is Adam, k is k-Adam (Gould and
     Tanaka, arXiv 2411.05746), 0 is gradient descent."""

@@ -19,6 +19,7 @@ from sae.autoencoder import SAE
 from training.checkpoint import Checkpoints, State
 from training.config import TrainConfig
 from training.engine import Engine, Seen
+from training.frozen import keeper
 from training.inputs import Inputs
 from training.metrics import MemberMetrics
 from training.parameters import Parameters
@@ -80,6 +81,7 @@ def fit_group(
     """
     config, architecture = group.config, architecture_of(group.config)
     engine = _engine(group, architecture, device)
+    keep_frozen = keeper(config.frozen, engine.parameters)
     state = checkpoints.restore(engine) or State.initial(engine, config.patience)
     yield from state.reports
     report_every = max(1, config.steps // REPORTS)
@@ -98,6 +100,7 @@ def fit_group(
             if step in resample_at:
                 resample(engine, architecture, group.inputs, group.seeds, state.fired, step)
                 state.fired.zero_()
+            keep_frozen()
             state.step = step
             if kept is not None:
                 _keep_the_best(state, config, kept, looks["stop"])
