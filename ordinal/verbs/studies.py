@@ -1,0 +1,48 @@
+"""The verbs of studies beside a run: many ensembles, other dictionaries, planted truths."""
+
+from pathlib import Path
+
+from ordinal.run_folder import RUNS
+from ordinal.verbs.arguments import Settings, Target
+
+
+def sweep(
+    config: Target = "counting",
+    /,
+    *,
+    sparsity: tuple[float, ...] = (),
+    latents: tuple[int, ...] = (),
+    members: int = 8,
+    model: str | None = None,
+    settings: Settings = (),
+    json: bool = False,
+    runs: Path = RUNS,
+) -> None:
+    """Fit a grid of ensembles and recommend one: sparse, and succession survives it.
+
+    Example: ordinal sweep counting --sparsity 0.4 0.75 1 1.5 --latents 64 128
+
+    Args:
+        config: a config, or its shipped name.
+        sparsity: the architecture's own setting (l1, k or l0); by default 0.5, 1, 2 and 4 times
+            the config's.
+        latents: widths; by default the config's and twice that.
+        members: SAEs in each cell, three or more: they hold out different tokens.
+        model: a model in place of the config's.
+        settings: settings in place of the config's, as sae.architecture=topk.
+        json: print the frontier as JSON.
+        runs: where run folders lie.
+    """
+    from ordinal.summary import print_frontier
+    from ordinal.sweep import open_sweep, run_sweep
+
+    opened = open_sweep(
+        config,
+        runs,
+        sparsity=sparsity,
+        latents=latents,
+        members=members,
+        model=model,
+        settings=settings,
+    )
+    print_frontier(opened, *run_sweep(opened), json)
