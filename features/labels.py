@@ -48,7 +48,7 @@ def label_features(
     reason = testable(activations.tokens, modulus)
     order = pd.DataFrame(ordinal_directions(activations.x.numpy(), activations.tokens, seed=seed))
     vectors = {row["name"]: torch.tensor(row["vector"]).float() for _, row in order.iterrows()}
-    features = _label_table(ensemble, activations, activity, permutations, seed)
+    features = label_table(ensemble, activations, activity, permutations=permutations, seed=seed)
     metadata = {**activations.metadata, "modulus": str(modulus)}
     residues = pd.DataFrame()
     if reason is None:
@@ -75,13 +75,15 @@ def reference_member(residues: pd.DataFrame, modulus: int) -> int:
     return int(ranking.sort_values(["good", "f1"], ascending=False).index[0])
 
 
-def _label_table(
+def label_table(
     ensemble: SAEEnsemble,
     activations: Activations,
     activity: list[Activity],
-    permutations: int,
-    seed: int,
+    *,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
 ) -> pd.DataFrame:
+    """`FeatureCatalog.features`, without the witnesses' columns."""
     table = activations.tokens.table
     order = sorted(activity, key=lambda acts: ensemble.held_out_folds[acts.member])
     groups: dict[int, list[Activity]] = {}

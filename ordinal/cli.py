@@ -7,10 +7,11 @@ import tyro
 
 from lm.errors import OrdinalError
 from ordinal.verbs.steps import features, heads, report, run, train, verify
-from ordinal.verbs.studies import sweep
+from ordinal.verbs.studies import baselines, bench, sweep
 from ordinal.verbs.taking import export
 
-VERBS = {f.__name__: f for f in (run, heads, train, sweep, features, verify, report, export)}
+STEPS = (run, heads, train, features, verify, report)
+VERBS = {verb.__name__: verb for verb in (*STEPS, sweep, baselines, bench, export)}
 
 
 def main() -> None:

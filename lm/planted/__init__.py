@@ -4,14 +4,15 @@ Nothing is trained. Use them to see what a tool reports when the truth is known:
 not find these features would not find real ones either, and one that finds them where there are
 none would invent them.
 
-`plant` writes a checkpoint, `planted_activations` makes what its MLP0 would put out, and
-`smooth_activations` makes activations without any feature.
+`plant` writes a checkpoint, and `planted_activations` makes what its MLP0 would put out.
+`smooth_activations` and `untrained_activations` are without any number feature.
 """
 
 from lm.planted.activations import planted_activations
 from lm.planted.checkpoint import plant
 from lm.planted.smooth import smooth_activations
 from lm.planted.truth import REFERENCE, PlantedDials, PlantedTruth, load_truth
+from lm.planted.untrained import untrained_activations
 
 __all__ = [
     "REFERENCE",
@@ -21,4 +22,5 @@ __all__ = [
     "plant",
     "planted_activations",
     "smooth_activations",
+    "untrained_activations",
 ]

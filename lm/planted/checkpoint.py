@@ -24,7 +24,6 @@ from torch import Tensor
 from lm.files import replacing, write_safetensors
 from lm.planted.activations import HEAD, LAYER, Planted, plan
 from lm.planted.truth import N_HEADS, PlantedDials, PlantedTruth
-from lm.planted.vocabulary import END, UNKNOWN
 
 N_LAYERS = 2
 N_CTX = 64
@@ -68,10 +67,7 @@ def plant(
             _weights(planted, generator), partial / "model.safetensors", {"format": "pt"}
         )
         (partial / "config.json").write_text(json.dumps(_config(planted), indent=2))
-        planted.vocabulary.tokenizer.save(str(partial / "tokenizer.json"))
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": N_CTX}
-        settings |= {"bos_token": END, "eos_token": END, "pad_token": END, "unk_token": UNKNOWN}
-        (partial / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
+        planted.vocabulary.save(partial, N_CTX)
         planted.truth.save(partial)
     return planted.truth
 

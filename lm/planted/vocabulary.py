@@ -1,6 +1,8 @@
 """The planted model's tokens: one for each number or word, with or without its leading space."""
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -31,6 +33,13 @@ class Vocabulary(NamedTuple):
     tasks: dict[str, OrdinalTask]
     tokenizer: Tokenizer
     tokens: OrdinalTokens
+
+    def save(self, folder: Path, n_ctx: int) -> None:
+        """Write the tokenizer's files of a checkpoint."""
+        self.tokenizer.save(str(folder / "tokenizer.json"))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": n_ctx}
+        settings |= {"bos_token": END, "eos_token": END, "pad_token": END, "unk_token": UNKNOWN}
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
 
 
 @cache

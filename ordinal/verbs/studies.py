@@ -1,8 +1,11 @@
 """The verbs of studies beside a run: many ensembles, other dictionaries, planted truths."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
-from ordinal.run_folder import RUNS
+import tyro
+
+from ordinal.run_folder import RUNS, existing_run
 from ordinal.verbs.arguments import Settings, Target
 
 
@@ -46,3 +49,47 @@ def sweep(
         settings=settings,
     )
     print_frontier(opened, *run_sweep(opened), json)
+
+
+def baselines(run: Target, /, *, json: bool = False) -> None:
+    """Does the SAE earn its place? The same tests on random, frozen and classical dictionaries.
+
+    Example: ordinal baselines runs/counting
+
+    Args:
+        run: a run folder.
+        json: print the table as JSON.
+    """
+    from ordinal.steps.baselines import compare_dictionaries
+    from ordinal.summary_dictionaries import print_dictionaries
+
+    opened = existing_run(run)
+    print_dictionaries(opened, compare_dictionaries(opened), json)
+
+
+def bench(
+    what: Annotated[Literal["discovery"], tyro.conf.Positional],
+    /,
+    *,
+    draws: int = 3,
+    runs: int = 20,
+    json: bool = False,
+    out: Path = RUNS / "bench-discovery",
+) -> None:
+    """Labels where the truth is known: planted features, and activations without any.
+
+    Trials that the folder holds are not done again: more of them add to what is there.
+
+    Example: ordinal bench discovery --draws 1 --runs 5
+
+    Args:
+        what: is tested.
+        draws: of each planted setting: 16 settings, about 15 CPU seconds a draw.
+        runs: of each of three kinds of negatives, about 5 CPU seconds a run.
+        json: print both tables as JSON.
+        out: the folder of outcomes and of the page.
+    """
+    from ordinal.bench.discovery import run_bench
+    from ordinal.bench.printed import print_bench
+
+    print_bench(run_bench(out, draws, runs), json)

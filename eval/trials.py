@@ -1,0 +1,160 @@
+"""Discovery where the truth is known: a trial fits SAEs, labels them, and is told what is there.
+
+*Planted* trials turn one dial of the reference at a time. *Negative* trials have nothing to find in
+some families of hypotheses: whatever is labelled there, at q = .05, is false.
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from eval.recovery import claimed_labels, recovered_directions
+from features.activity import latent_activity
+from features.labels import label_features, label_table
+from lm.ordinals import OrdinalTokens
+from lm.planted import (
+    REFERENCE,
+    planted_activations,
+    smooth_activations,
+    untrained_activations,
+)
+from training.activations import Activations
+from training.config import TrainConfig
+from training.fit import train
+
+DIALS: dict[str, tuple[float, ...]] = {
+    "reference": (0,),
+    "noise": (0.02, 0.2, 0.4, 0.6, 0.8),
+    "overlap": (0.0, 0.05, 0.15, 0.2, 0.3),
+    "numbers": (59, 99, 199, 499),
+    "modulus": (7,),
+}
+"""Values that each dial takes while the others stay at the reference."""
+SCRAMBLED: dict[str, tuple[str, ...]] = {
+    "permuted indices": ("residue", "digit", "order"),
+    "random weights": ("residue", "digit", "order", "task", "form"),
+    "smooth in n": ("residue", "digit"),
+}
+"""By kind of negative, the families in which there is nothing to find."""
+MEMBERS = 5
+"""Of a planted trial; a negative one has a single SAE."""
+
+
+class Trial(NamedTuple):
+    """One draw of everything that is random."""
+
+    kind: str
+    """`planted`, or a kind of negative."""
+    dial: str
+    """Of a planted trial; empty for a negative."""
+    value: float
+    seed: int
+
+
+class Outcome(NamedTuple):
+    """What a trial found; each table begins with the columns of `Trial`."""
+
+    trial: pd.DataFrame
+    """One row: `n_tokens`, `n_latents` (alive), `labels` in the families of the trial, and
+    `labels_unscrambled`, the same with the indices in place (NaN where there is no such control).
+    """
+    directions: pd.DataFrame
+    """Of `recovered_directions`."""
+    labels: pd.DataFrame
+    """Of `claimed_labels`."""
+
+
+def all_trials(draws: int, runs: int) -> list[Trial]:
+    """The reference first, so that it can be read first.
+
+    Args:
+        draws: of each planted setting.
+        runs: of each kind of negative.
+    """
+    planted = [
+        Trial("planted", dial, float(value), seed)
+        for dial, values in DIALS.items()
+        for value in values
+        for seed in range(draws)
+    ]
+    return planted + [Trial(kind, "", 0.0, seed) for seed in range(runs) for kind in SCRAMBLED]
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Fit, label, compare. The same trial gives the same outcome."""
+    return _planted(trial) if trial.kind == "planted" else _negative(trial)
+
+
+def _planted(trial: Trial) -> Outcome:
+    dials = REFERENCE
+    if trial.dial != "reference":
+        value = trial.value if trial.dial in ("noise", "overlap") else int(trial.value)
+        dials = replace(REFERENCE, **{trial.dial: value})
+    tokens, m, truth = planted_activations(dials, seed=trial.seed)
+    activations = Activations(m, tokens)
+    config = TrainConfig(members=MEMBERS, seed=trial.seed * MEMBERS, workers=1, device="cpu")
+    ensemble = train(activations, config, progress=False, say=_nothing)
+    catalog = label_features(ensemble, activations, seed=trial.seed)
+    labels = claimed_labels(catalog.features, ensemble, truth)
+    about = pd.DataFrame([trial])
+    return Outcome(
+        about.assign(
+            n_tokens=len(tokens),
+            n_latents=int((catalog.features["density"] > 0).sum()),
+            labels=len(labels),
+            labels_unscrambled=np.nan,
+        ),
+        about.merge(recovered_directions(catalog, ensemble, truth, seed=trial.seed), how="cross"),
+        about.merge(labels, how="cross"),
+    )
+
+
+def _negative(trial: Trial) -> Outcome:
+    control = np.nan
+    if trial.kind == "permuted indices":
+        tokens, m, _ = planted_activations(REFERENCE, seed=trial.seed)
+        given = _permuted(tokens, trial.seed)
+    else:
+        make = untrained_activations if trial.kind == "random weights" else smooth_activations
+        tokens, m = make(REFERENCE.d_model, REFERENCE.numbers, seed=trial.seed)
+        given = tokens
+    activations = Activations(m, given)
+    config = TrainConfig(members=1, seed=trial.seed, workers=1, device="cpu")
+    ensemble = train(activations, config, progress=False, say=_nothing)
+    families = SCRAMBLED[trial.kind]
+
+    def labelled(some: Activations) -> pd.DataFrame:
+        found = label_table(ensemble, some, latent_activity(ensemble, some), seed=trial.seed)
+        return found[found["family"].isin(families) & (found["label"] != "neither")]
+
+    if given is not tokens:
+        control = len(labelled(Activations(m, tokens)))
+    labels = labelled(activations)
+    alive = latent_activity(ensemble, activations)[0].active.any(0).sum()
+    about = pd.DataFrame([trial])
+    return Outcome(
+        about.assign(
+            n_tokens=len(tokens),
+            n_latents=int(alive),
+            labels=len(labels),
+            labels_unscrambled=control,
+        ),
+        pd.DataFrame(),
+        about.merge(labels[["member", "index", "label"]], how="cross"),
+    )
+
+
+def _permuted(tokens: OrdinalTokens, seed: int) -> OrdinalTokens:
+    """The indices of each task shuffled, all spellings of one together."""
+    rng, table = np.random.default_rng(seed), tokens.table.copy()
+    for rows in table.groupby("task").indices.values():
+        distinct, element = np.unique(table["index"].to_numpy()[rows], return_inverse=True)
+        table.loc[table.index[rows], "index"] = rng.permutation(distinct)[element]
+    return OrdinalTokens(Dataset.from_pandas(table, preserve_index=False))
+
+
+def _nothing(line: str) -> None:
+    """What training says of a single trial is no news."""
