@@ -18,9 +18,8 @@ from eval.readout import Readout
 from eval.verdicts import residue_claims
 from features.activity import latent_activity
 from features.directions import sae_directions
-from features.labels import CONTROL_MODULI
+from features.labels import label_table
 from features.residue_table import residue_table
-from features.residues import testable
 from features.statistics import bootstrap_means, clusters
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations
@@ -33,8 +32,8 @@ class Measured:
     """One dictionary."""
 
     row: dict[str, float | int | str]
-    good: Float[np.ndarray, " members"]
-    """Residues that have a good feature, by member."""
+    residues: Float[np.ndarray, " members"]
+    """Residues that some latent is labelled with, by member."""
     edits: pd.DataFrame
     """Of `arithmetic_edits`, those that count: no carries; numbers from 20 to 99, and words."""
 
@@ -46,6 +45,7 @@ def measure(
     readouts: Sequence[Readout],
     *,
     modulus: int = 10,
+    permutations: int = 1000,
     random_subspaces: int = 20,
     seed: int = 0,
 ) -> Measured:
@@ -56,12 +56,13 @@ def measure(
         ensemble: its members; they hold out folds as the SAEs that it is compared with.
         readouts: of the successor head.
         modulus: of the residues; it must be testable on these tokens.
+        permutations: behind each label's p-value, at least.
         random_subspaces: controls of matched variance for each member's ablation.
         seed: of the bootstrap and the controls.
     """
     activity = latent_activity(ensemble, activations)
-    moduli = [m for m in (modulus, *CONTROL_MODULI) if testable(activations.tokens, m) is None]
-    residues = pd.concat([residue_table(activations, activity, m) for m in moduli])
+    labels = label_table(ensemble, activations, activity, permutations=permutations, seed=seed)
+    residues, control = _labelled_residues(labels, modulus, len(ensemble))
     sets = [
         replace(one, source=name)
         for one in sae_directions(ensemble, activity, activations, modulus)
@@ -70,11 +71,9 @@ def measure(
         sets, activations, readouts, random_subspaces=random_subspaces, seed=seed
     ).set_index("removed")
     edits = _that_count(arithmetic_edits(sets, activations, readouts, seed=seed), modulus)
-    mine = residues["modulus"] == modulus
-    good = residues[mine].groupby("member")["good"].sum().to_numpy(float)
-    share = bootstrap_means(good[None] / modulus, np.arange(len(good)), seed=seed)
+    share = bootstrap_means(residues[None] / modulus, np.arange(len(residues)), seed=seed)
     low, high = modulus * share.interval()[:, 0]
-    held_out = residue_claims(residues, modulus, seed=seed)[1]
+    held_out = residue_claims(residue_table(activations, activity, modulus), modulus, seed=seed)[1]
     fits = pd.DataFrame(
         [
             quality(sae, activations, fold)
@@ -87,10 +86,10 @@ def measure(
         "members": len(ensemble),
         "latents": ensemble.members[0].d_sae,
         **fits[["l0", "dead", "fvu_fitted", "fvu_held_out"]].mean().to_dict(),
-        "residues": good.mean(),
+        "residues": residues.mean(),
         "residues_low": low,
         "residues_high": high,
-        "residues_control": modulus * residues.loc[~mine, "good"].mean(),
+        "residues_control": control.mean(),
         "held_out": held_out.value,
         "held_out_low": held_out.low,
         "held_out_high": held_out.high,
@@ -105,7 +104,21 @@ def measure(
         "left_rank": left["rank"],
         "left_n": left["n_tokens"],
     }
-    return Measured(row, good, edits)
+    return Measured(row, residues, edits)
+
+
+def _labelled_residues(
+    labels: pd.DataFrame, modulus: int, members: int
+) -> tuple[Float[np.ndarray, " members"], Float[np.ndarray, " members"]]:
+    """Of each member: residues that have a label, and labels of moduli that share no factor."""
+    confirmed = labels[(labels["modulus"] > 0) & (labels["label"] != "neither")]
+    mine = confirmed[confirmed["modulus"] == modulus].groupby("member")["residue"].nunique()
+    strange = confirmed[np.gcd(confirmed["modulus"].to_numpy(int), modulus) == 1]
+    found, others = (
+        counts.reindex(range(members), fill_value=0).to_numpy(float)
+        for counts in (mine, strange.groupby("member").size())
+    )
+    return found, others
 
 
 def _that_count(edits: pd.DataFrame, modulus: int) -> pd.DataFrame:
@@ -148,9 +161,9 @@ def dictionary_table(
 
     Returns:
         One row per dictionary: `dictionary`, `members`, `latents`; means over members of `l0`,
-        `dead`, `fvu_fitted` and `fvu_held_out`; `residues`, how many have a latent of precision and
-        recall at least 0.8 (mean over members), with `residues_control`, the same for moduli that
-        numerals give no reason to expect, out of as many residues; `held_out`, the worse of
+        `dead`, `fvu_fitted` and `fvu_held_out`; `residues`, how many have a latent with a
+        tested and confirmed label (mean over members), with `residues_control`, latents labelled
+        with a modulus that shares no factor; `held_out`, the worse of
         precision and recall on held-out numbers (mean over residues); `numbers` and `words`, the
         share of exact edits (words: mean over tasks), with `_random`, random vectors of the same
         length; `left`, the share of succession over numbers that ablation leaves, with
@@ -178,7 +191,7 @@ def dictionary_table(
 
 
 def _members_gain(one: Measured, other: Measured, seed: int) -> tuple[float, float, float]:
-    gain = one.good - other.good
+    gain = one.residues - other.residues
     drawn = np.random.default_rng(seed).choice(gain, (DRAWS, len(gain))).mean(1)
     return (float(gain.mean()), *np.percentile(drawn, [2.5, 97.5]).tolist())
 

@@ -67,14 +67,11 @@ def _cells(table: pd.DataFrame, name: str, count: bool = False) -> list[str]:
 def _key(table: pd.DataFrame, modulus: int) -> str:
     first = table.iloc[0]
     edits = table[["numbers_random", "words_random"]].max().max()
-    other = table["residues_control"].max()
-    control = "no other modulus is testable"
-    if pd.notna(other):
-        control = f"other moduli: at most {other:.1f} of {modulus}"
+    control = f"labels of moduli prime to {modulus}: at most {table['residues_control'].max():.1f}"
     return (
         f"Means over {first['members']} members, 95% intervals below (over members for the first "
         "two, else over elements). L0: latents active on a token. FVU: variance unexplained, held-"
-        "out tokens. residues: those with a latent of precision and recall at least .8 "
+        "out tokens. residues: those with a latent of that tested label "
         f"({control}). held out: the worse "
         f"of precision and recall (chance {short(1 / modulus)}, n {first['held_out_n']}). edits: "
         "share that give exactly the edited successor (random vectors: at most "

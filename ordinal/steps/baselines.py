@@ -70,6 +70,7 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
                     activations,
                     read,
                     modulus=config.features.modulus,
+                    permutations=config.features.permutations,
                     random_subspaces=config.verify.random_subspaces,
                     seed=config.seed,
                 )

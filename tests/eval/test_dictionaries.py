@@ -34,7 +34,7 @@ def compared(tmp_path_factory):
         "random directions": baseline_ensemble("random directions", activations, config, 5.0),
     }
     measured = [
-        measure(name, ensemble, activations, read, random_subspaces=SUBSPACES)
+        measure(name, ensemble, activations, read, permutations=200, random_subspaces=SUBSPACES)
         for name, ensemble in ensembles.items()
     ]
     return ensembles, activations, read, dictionary_table(measured, {"gain": "SAE"})

@@ -6,7 +6,13 @@ import torch
 
 from lm.access import mlp0_outputs
 from lm.open import open_model
-from lm.planted import REFERENCE, plant, planted_activations, smooth_activations
+from lm.planted import (
+    REFERENCE,
+    plant,
+    planted_activations,
+    smooth_activations,
+    untrained_activations,
+)
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
@@ -57,3 +63,16 @@ def test_spellings_of_smooth_activations_correlate_and_words_do_not(smooth):
 def test_the_seed_decides_smooth_activations(smooth):
     assert torch.equal(smooth_activations(seed=1)[1], smooth[1])
     assert not torch.equal(smooth_activations(seed=2)[1], smooth[1])
+
+
+def test_nothing_is_shared_between_spellings_of_an_untrained_model():
+    tokens, m = untrained_activations(seed=1)
+    assert torch.equal(untrained_activations(seed=1)[1], m)
+    assert not torch.equal(untrained_activations(seed=2)[1], m)
+    table = tokens.table
+    numbers = (table["task"] == "numbers").to_numpy()
+    centred = (m - m[torch.tensor(numbers)].mean(0)).numpy()
+    one, other = (centred[numbers & (table["form"] == form)] for form in ("space", "bare"))
+    assert (table["index"][numbers & (table["form"] == "space")].to_numpy() == range(300)).all()
+    cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+    assert abs(cosines.mean()) < 3 * cosines.std() / np.sqrt(len(cosines)) + 0.01
