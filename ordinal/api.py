@@ -32,7 +32,7 @@ def run(
 
     Example:
         >>> found = ordinal.run("counting")
-        >>> found.catalog.features.query("label == 'mod10/3'")
+        >>> found.catalog["mod10/3"]
     """
     opened = open_run(config, runs, model=model, sae=sae, settings=settings)
     run_missing(opened)
@@ -40,7 +40,12 @@ def run(
 
 
 def load_run(folder: str | Path) -> Run:
-    """Open a run folder without computing anything."""
+    """Open a run folder without computing anything.
+
+    Example:
+        >>> catalog = ordinal.load_run("runs/counting").catalog
+        >>> catalog.labels
+    """
     return existing_run(folder)
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from features.shown import short, with_interval
 from lm.errors import UsageError
 from ordinal.run_folder import Run, open_run
-from ordinal.tables import intervals, print_json, print_table, short, with_interval
+from ordinal.tables import intervals, print_json, print_table
 
 if TYPE_CHECKING:
     from ordinal.sweep import Sweep
@@ -89,6 +90,8 @@ def print_frontier(
 def print_features(run: Run, top: int, as_json: bool, label: str = "", sort: str = "label") -> None:
     """The catalog's labelled features: of one kind, in the order of one column.
 
+    Where the kind is a whole label, as `mod10/3`, its card comes first.
+
     Raises:
         UsageError: there is no such column, or no label of this kind.
     """
@@ -96,8 +99,9 @@ def print_features(run: Run, top: int, as_json: bool, label: str = "", sort: str
     if sort not in table:
         raise UsageError(f"--sort {sort}: no such column. There are: {', '.join(table.columns)}.")
     labelled = table[table["label"] != "neither"]
+    whole = labelled["label"] == label  # mod20/1 is not mod20/10
     if label:
-        labelled = labelled[labelled["label"].str.startswith(label)]
+        labelled = labelled[whole if whole.any() else labelled["label"].str.startswith(label)]
         if labelled.empty:
             kinds = sorted(set(table["label"].str.split("/").str[0]) - {"neither"})
             raise UsageError(f"--label {label}: no feature has it. There are: {', '.join(kinds)}.")
@@ -106,6 +110,8 @@ def print_features(run: Run, top: int, as_json: bool, label: str = "", sort: str
     if as_json:
         print_json("features", order if label else table)
         return
+    if whole.any():
+        print(f"{run.catalog[label]}\n")
     best, kind = order.head(top), f" {label}" if label else ""
     shown = best.assign(**{name: best[name].map("{:.1g}".format) for name in Q_VALUES})
     columns = {"label": "label", "member": "member", "index": "latent", "q_value": "q"}

@@ -4,8 +4,9 @@ import textwrap
 
 import pandas as pd
 
+from features.shown import short
 from ordinal.run_folder import Run
-from ordinal.tables import print_json, print_table, short
+from ordinal.tables import print_json, print_table
 
 COMPARED = {
     "residues": "residues",

@@ -7,6 +7,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from features.shown import with_interval
+
 
 def print_json(name: str, table: pd.DataFrame) -> None:
     """`{"<name>": [one object per row, keys as the columns]}` on stdout; NaN as null."""
@@ -24,23 +26,10 @@ def print_table(table: pd.DataFrame, columns: dict[str, str], title: str = "") -
     Console().print(grid)
 
 
-def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
-    """`.93 [.90,.96]`."""
-    if pd.isna(value):
-        return "-"
-    return f"{short(value, digits)} [{short(low, digits)},{short(high, digits)}]"
-
-
 def intervals(table: pd.DataFrame, value: str, low: str, high: str, digits: int = 2) -> list[str]:
     """`with_interval` of each row."""
     rows = table[[value, low, high]].itertuples(index=False)
     return [with_interval(*share, digits=digits) for share in rows]
-
-
-def short(value: float, digits: int = 2) -> str:
-    """A share without its leading zero: `.93`, and `1.0` for one."""
-    text = f"{value:.{digits}f}"
-    return "1.0" if float(text) == 1 else text.removeprefix("0")
 
 
 def _cell(value: object) -> str:

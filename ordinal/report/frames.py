@@ -78,7 +78,8 @@ def reference_features(run: Run) -> pd.DataFrame:
     member, modulus = int(catalog.metadata["member"]), int(catalog.metadata["modulus"])
     latents = json.loads(catalog.metadata["latents"])
     features = catalog.features.loc[catalog.features["member"] == member].set_index("index")
-    residues = catalog.residues.loc[catalog.residues["modulus"] == modulus]
+    table = catalog.residue_table
+    residues = table.loc[table["modulus"] == modulus]
     counts = ["held_out_hits", "held_out_active", "held_out_members"]
     hits, active, members = (
         np.bincount(residues["residue"].to_numpy(), residues[name].to_numpy()) for name in counts

@@ -114,7 +114,7 @@ def features(run: Run) -> Section:
     base = {"modulus": modulus, "not_testable": catalog.metadata.get("not_testable")}
     if base["not_testable"]:
         return base
-    residues = catalog.residues
+    residues = catalog.residue_table
     latents = json.loads(catalog.metadata["latents"])
     reference = reference_features(run)
     columns = {"residue": "residue", "index": "latent", "label": "label"}

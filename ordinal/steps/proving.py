@@ -37,7 +37,7 @@ def verify(run: Run) -> pd.DataFrame:
         reason = catalog.metadata["not_testable"]
         claims.append(verdicts.untestable("features", f"mod-{modulus} features", reason))
     else:
-        claims += verdicts.residue_claims(catalog.residues, modulus, seed=seed)
+        claims += verdicts.residue_claims(catalog.residue_table, modulus, seed=seed)
         ablation, edits, arithmetic = _patch(run, read)
         claims += verdicts.ablation_claims(ablation, modulus)
         claims += verdicts.arithmetic_claims(arithmetic)

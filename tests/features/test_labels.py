@@ -72,7 +72,7 @@ def test_the_ordinal_direction_is_labelled_and_noise_is_not(labelled) -> None:
 
 def test_other_moduli_find_nothing(labelled) -> None:
     _, _, catalog = labelled
-    controls = catalog.residues[catalog.residues["modulus"] != 10]
+    controls = catalog.residue_table[catalog.residue_table["modulus"] != 10]
     assert set(controls["modulus"]) == {7, 9}
     assert not controls["good"].any()
 

@@ -2,8 +2,10 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +172,33 @@ def test_the_labelled_features_as_a_table(finished: Run, capsys) -> None:
     assert f"{len(residues)} of {len(table)} latents have a label mod10" in out
     assert labels == residues.sort_values("r2", ascending=False)["label"].head(5).tolist()
     assert "features  " not in err  # a finished step is not done again to look at it
+
+
+def test_a_whole_label_has_its_card_above_the_table(finished: Run, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert ordinal("features", finished.folder, "--label", "mod10/3") == 0
+    out = capsys.readouterr().out
+    mine = finished.catalog["mod10/3"]
+    assert out.startswith("mod10/3: fires on numbers whose last digit is 3")
+    assert f"({mine.members} of 5 members, {len(mine.latents)} latents)" in out
+    assert f"{len(mine.latents)} of {len(finished.catalog.features)} latents have a label" in out
+    assert max(len(line) for line in out.splitlines() if "Next:" not in line) <= 80
+
+
+def test_a_whole_label_is_not_the_start_of_another(finished: Run, tmp_path, capsys) -> None:
+    copy = shutil.copytree(finished.folder, tmp_path / "run")
+    names = {"mod10/3": "mod20/1", "mod10/4": "mod20/13"}
+    catalog = finished.catalog
+    relabelled = catalog.features.assign(label=catalog.features["label"].replace(names))
+    replace(catalog, features=relabelled).save(copy)
+    assert ordinal("features", copy, "--label", "mod20/1") == 0
+    out = capsys.readouterr().out
+    assert "mod20/1: fires on numbers that leave 1 when divided by 20" in out
+    assert "mod20/13" not in out
+    assert ordinal("features", copy, "--label", "mod20") == 0
+    out = capsys.readouterr().out
+    assert "mod20/13" in out
+    assert "fires on" not in out
 
 
 @pytest.mark.parametrize("option", [("--label", "mod11"), ("--sort", "colour")])

@@ -110,7 +110,7 @@ def test_a_run_without_residues_says_why(copy: Run) -> None:
     catalog = copy.catalog
     metadata = {k: v for k, v in catalog.metadata.items() if k not in ("member", "latents")}
     metadata |= {"not_testable": REASON}
-    replace(catalog, residues=pd.DataFrame(), metadata=metadata).save(copy.folder)
+    replace(catalog, residue_table=pd.DataFrame(), metadata=metadata).save(copy.folder)
     for name in ("ablation", "arithmetic", "edits"):
         write_parquet(pd.DataFrame(), copy.verification / f"{name}.parquet")
     claim = {"about": "features", "claim": "mod-10 features", "control": REASON, "n": 0, "bar": ""}
