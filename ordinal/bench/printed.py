@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from features.shown import short
 from lm.files import replacing
 from ordinal.bench.discovery import Bench
-from ordinal.tables import intervals, print_table, short
+from ordinal.tables import intervals, print_table
 
 _PLANTED = {"setting": "setting", "recall": "recall", "precision": "precision"}
 _PLANTED |= {"cosine": "cosine,\nleast", "random": "random", "n": "n", "missed": "not recovered"}

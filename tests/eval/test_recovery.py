@@ -69,7 +69,7 @@ def test_swapped_labels_are_wrong_and_point_elsewhere(truth, perfect) -> None:
     features = catalog.features.assign(label=catalog.features["label"].replace(swap))
     claims = claimed_labels(features, ensemble, truth)
     assert set(claims.loc[~claims["right"], "label"]) == set(swap.values())
-    swapped = FeatureCatalog(features, catalog.residues, catalog.order)
+    swapped = FeatureCatalog(features, catalog.residue_table, catalog.order)
     found = recovered_directions(swapped, ensemble, truth).set_index("direction")
     assert not found.loc["tens/1", "recovered"]
     assert found.loc[["mod10/3", "mod10/4"], "cosine_contrast"].max() < 0.5
