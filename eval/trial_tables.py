@@ -33,7 +33,7 @@ def planted_table(directions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFram
             "cosine_contrast": part["cosine_contrast"].mean(),
             "least_contrast": part["cosine_contrast"].min(),
             "cosine_random": part["cosine_random"].max(),
-            "missed": ", ".join(
+            "missed": "\n".join(
                 f"{name} {1 - share:.0%}" for name, share in short.items() if share < 1
             ),
         }
