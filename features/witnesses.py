@@ -7,6 +7,7 @@ the witness is on, so that decoder directions, neurons' output rows and class me
 probe alone gives its weights, as in the paper.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,6 @@ from features.directions import (
     class_mean_directions,
     probe_directions,
 )
-from features.ica import fast_ica
 from features.statistics import bootstrap_means
 from training.activations import Activations
 
@@ -55,8 +55,7 @@ def witness_table(
         folds: that each member holds out.
         activations: M(t).
         reads: what the head reads of M (`read_space`); ICA is run on M projected on it.
-        neurons: rows of MLP0's output matrix. The interface to a model's weights does not give
-            them; without them there are no such rows.
+        neurons: rows of MLP0's output matrix; without them there are no such rows.
         seed: of ICA and the control.
 
     Returns:
@@ -77,6 +76,8 @@ def witness_table(
         "class means": class_mean_directions(activations, modulus),
         "probe": probe_directions(activations, modulus),
     }
+    spaces = reads.numpy().astype(float)
+    independent = {f: _independent(x, spaces, activations, f, seed) for f in sorted(set(folds))}
     rows = []
     for member, fold in zip(sae, folds, strict=True):
         train, test = numbers & ~activations.held_out(fold), numbers & activations.held_out(fold)
@@ -85,15 +86,16 @@ def witness_table(
         found = {"SAE": (own, np.arange(modulus), 1)}
         for name, sets in told.items():
             found[name] = (sets[fold].vectors.numpy().astype(float), np.arange(modulus), 1)
-        untold = {"ICA": _independent(x, reads.numpy().astype(float), activations, fold, seed)}
+        untold = {"ICA": independent[fold]}
         if neurons is not None:
             untold["neurons"] = neurons.numpy().astype(float)
         for name, candidates in untold.items():
             chosen, sign = _best(x[train] @ candidates.T, residue[train], modulus)
             found[name] = (sign[:, None] * candidates[chosen], chosen, len(candidates))
+        spread = _square_root(x[train] - mean)
         for name, (vectors, chosen, candidates) in found.items():
             scores = (x[test] - mean) @ vectors.T
-            control = _random_cosines(own, x[train] - mean, candidates, seed)
+            control = _random_cosines(own, spread, candidates, seed)
             cosine, contrast = _cosines(vectors, own), _cosines(_contrast(vectors), _contrast(own))
             for r in range(modulus):
                 rows.append(
@@ -148,9 +150,16 @@ def _independent(
     x: np.ndarray, reads: np.ndarray, activations: Activations, fold: int, seed: int
 ) -> Float[np.ndarray, "components d_model"]:
     """The patterns of the independent components: the covariance of M with each source."""
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
     fitted = x[activations.fit_rows(fold)]
-    components = fast_ica(fitted @ reads, reads.shape[1], seed=seed)
-    sources = (fitted @ reads - components.mean) @ components.filters.T
+    read = fitted @ reads
+    rank = int(np.linalg.matrix_rank(read - read.mean(0)))
+    ica = FastICA(rank, whiten="unit-variance", random_state=seed)
+    with warnings.catch_warnings():  # where sources are Gaussian it turns for ever
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sources = np.asarray(ica.fit_transform(read))
     return sources.T @ (fitted - fitted.mean(0)) / len(fitted)
 
 
@@ -169,18 +178,26 @@ def _best(
     return chosen, np.sign(goes_with[np.arange(modulus), chosen])
 
 
+def _square_root(centred: Float[np.ndarray, "rows d_model"]) -> Float[np.ndarray, "rank d_model"]:
+    """Orthogonal rows with the rows' own covariance: as good to draw from, and fewer."""
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    return size[:, None] * axes
+
+
 def _random_cosines(
     own: Float[np.ndarray, "modulus d_model"],
-    centred: Float[np.ndarray, "rows d_model"],
+    spread: Float[np.ndarray, "rank d_model"],
     candidates: int,
     seed: int,
 ) -> Float[np.ndarray, " modulus"]:
+    """Weights are drawn on the rows of `spread`; the directions themselves are not needed."""
     rng = np.random.default_rng(seed)
-    unit = _unit(own)
-    best = [
-        np.abs(_unit(rng.standard_normal((candidates, len(centred))) @ centred) @ unit.T).max(0)
-        for _ in range(RANDOM_DRAWS)
-    ]
+    goes, size = spread @ _unit(own).T, np.linalg.norm(spread, axis=1)
+    best = []
+    for _ in range(RANDOM_DRAWS):
+        weights = rng.standard_normal((candidates, len(spread)))
+        length = np.linalg.norm(weights * size, axis=1, keepdims=True)
+        best.append(np.abs(weights @ goes / np.maximum(length, 1e-12)).max(0))
     return np.percentile(best, 95, axis=0)
 
 
