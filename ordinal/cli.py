@@ -7,10 +7,12 @@ import tyro
 
 from lm.errors import OrdinalError
 from ordinal.verbs.steps import features, heads, report, run, train, verify
-from ordinal.verbs.studies import sweep
+from ordinal.verbs.studies import compare, sweep
 from ordinal.verbs.taking import export
 
-VERBS = {f.__name__: f for f in (run, heads, train, sweep, features, verify, report, export)}
+VERBS = {
+    f.__name__: f for f in (run, heads, train, sweep, features, verify, report, export, compare)
+}
 
 
 def main() -> None:
