@@ -41,7 +41,8 @@ class Importance(NamedTuple):
     """One row for `all tokens` and one for `held out` (`tokens`): `share`, the mean over residues
     and members, with `share_low` and `share_high` (95%, both drawn again); `permuted` and
     `permuted_95`, mean and 95th percentile of the same with the residues of the numbers permuted,
-    spellings together; `p_value`; `n`, number tokens; `n_classes`, members times residues."""
+    spellings together; `p_value`; `n`, number tokens (held out: by any member); `n_classes`,
+    members times residues."""
 
 
 def importance(
@@ -73,11 +74,12 @@ def importance(
     rows = np.concatenate([readout.rows.numpy()[readout.sources] for readout in read])
     index = np.concatenate([readout.index[readout.sources] for readout in read])
     permuted: dict[int, np.ndarray] = {}
-    tables, nulls = [], []
+    tables, nulls, ever_held_out = [], [], np.zeros(len(rows), bool)
     for number, (member, fold) in enumerate(
         zip(ensemble.members, ensemble.held_out_folds, strict=True)
     ):
         held_out = activations.held_out(fold)[rows]
+        ever_held_out |= held_out
         if fold not in permuted:
             permuted[fold] = _permuted(index, held_out, seed) % modulus
         most = np.concatenate([_most_important(member, activations, readout) for readout in read])
@@ -100,11 +102,13 @@ def importance(
         )
     table = pd.concat(tables, ignore_index=True)
     summary = []
-    for tokens, name in (("all tokens", "share"), ("held out", "share_held_out")):
+    names = {"all tokens": ("share", len(rows))}
+    names["held out"] = ("share_held_out", int(ever_held_out.sum()))
+    for tokens, (name, n) in names.items():
         shares = table.pivot(index="member", columns="residue", values=name).to_numpy()
         null = np.stack([getattr(found, name) for found in nulls], 1)
         row = _summary(shares, null, seed)
-        summary.append({"tokens": tokens, **row, "n": len(rows), "n_classes": shares.size})
+        summary.append({"tokens": tokens, **row, "n": n, "n_classes": shares.size})
     return Importance(table, pd.DataFrame(summary))
 
 

@@ -105,7 +105,8 @@ def ordinal_span(ensemble: SAEEnsemble, activations: Activations, *, seed: int =
     The members' predictions are pooled: each member is tested on its own fifth of the indices.
     There are two controls, both put through the same choice: as many random directions (with M's
     own covariance) in place of the dictionary, and the index permuted within each task, spellings
-    together. They are drawn for the first member of each fold.
+    together. They are drawn for the first member of each fold, so that they spread a little more
+    than what all members pool.
 
     Returns:
         One row per kind of test, task (and all together) and size: `left_out` (`indices` or

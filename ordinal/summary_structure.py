@@ -53,7 +53,7 @@ def print_witnesses(run: Run) -> None:
         )
         print(
             f"  held out {_interval(held, 'share')} (permuted {short(held['permuted'])}; p "
-            f"{held['p_value']:.1g}; {every['n']} tokens){_unless(held['p_value'] < LEVEL)}"
+            f"{held['p_value']:.1g}; {held['n']} tokens){_unless(held['p_value'] < LEVEL)}"
         )
 
 

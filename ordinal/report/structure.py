@@ -142,12 +142,14 @@ def _witnesses(run: Run) -> Section | None:
     columns |= {"cosine_random": "random, 95%", "cosine_contrast": "less the mean [95%]"}
     columns |= {"auroc": "AUROC, held out [95%]", "n": "residues"}
     probe = table[table["witness"] == "probe"].to_dict("records")[0]
-    shown = table[table["witness"] != "SAE"]
+    others = table[table["witness"] != "SAE"]
+    shown = table.copy()
+    shown.loc[table["witness"] == "SAE", [c for c in table if c.startswith("cosine")]] = np.nan
     return {
-        "table": from_frame(table, columns, ["cosine", "cosine_contrast", "auroc"]),
+        "table": from_frame(shown, columns, ["cosine", "cosine_contrast", "auroc"]),
         "probe": interval(probe["cosine"], probe["cosine_low"], probe["cosine_high"]),
         "random": number(probe["cosine_random"]),
-        "below": shown.loc[shown["cosine"] <= shown["cosine_random"], "witness"].tolist(),
+        "below": others.loc[others["cosine_low"] <= others["cosine_random"], "witness"].tolist(),
     }
 
 
