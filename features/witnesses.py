@@ -9,6 +9,7 @@ probe alone gives its weights, as in the paper.
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,12 @@ from training.activations import Activations
 
 RANDOM_DRAWS = 20
 """Sets of random directions behind the control."""
+
+
+class _Found(NamedTuple):
+    vectors: Float[np.ndarray, "modulus d_model"]
+    chosen: Int[np.ndarray, " modulus"]
+    candidates: int
 
 
 def read_space(kernel: Float[Tensor, "d_model candidates"]) -> Float[Tensor, "d_model rank"]:
@@ -77,42 +84,50 @@ def witness_table(
         "probe": probe_directions(activations, modulus),
     }
     spaces = reads.numpy().astype(float)
-    independent = {f: _independent(x, spaces, activations, f, seed) for f in sorted(set(folds))}
     rows = []
-    for member, fold in zip(sae, folds, strict=True):
-        train, test = numbers & ~activations.held_out(fold), numbers & activations.held_out(fold)
-        mean = x[train].mean(0)
-        own = member.vectors.numpy().astype(float)
-        found = {"SAE": (own, np.arange(modulus), 1)}
-        for name, sets in told.items():
-            found[name] = (sets[fold].vectors.numpy().astype(float), np.arange(modulus), 1)
-        untold = {"ICA": independent[fold]}
+    for fold in sorted(set(folds)):
+        held_out = activations.held_out(fold)
+        train, test = numbers & ~held_out, numbers & held_out
+        mean, n = x[train].mean(0), table.loc[test, "index"].nunique()
+        found = {
+            name: _Found(sets[fold].vectors.numpy().astype(float), np.arange(modulus), 1)
+            for name, sets in told.items()
+        }
+        untold = {"ICA": _independent(x, spaces, activations, fold, seed)}
         if neurons is not None:
             untold["neurons"] = neurons.numpy().astype(float)
         for name, candidates in untold.items():
             chosen, sign = _best(x[train] @ candidates.T, residue[train], modulus)
-            found[name] = (sign[:, None] * candidates[chosen], chosen, len(candidates))
+            found[name] = _Found(sign[:, None] * candidates[chosen], chosen, len(candidates))
+        members = [member for member, its in zip(sae, folds, strict=True) if its == fold]
+        directions = np.stack([member.vectors.numpy().astype(float) for member in members])
         spread = _square_root(x[train] - mean)
-        for name, (vectors, chosen, candidates) in found.items():
-            scores = (x[test] - mean) @ vectors.T
-            control = _random_cosines(own, spread, candidates, seed)
-            cosine, contrast = _cosines(vectors, own), _cosines(_contrast(vectors), _contrast(own))
-            for r in range(modulus):
-                rows.append(
-                    {
-                        "member": member.member,
-                        "residue": r,
-                        "witness": name,
-                        "candidates": candidates,
-                        "chosen": int(chosen[r]),
-                        "cosine": cosine[r],
-                        "cosine_contrast": contrast[r],
-                        "cosine_random": control[r],
-                        "auroc": auroc(scores[:, [r]], residue[test] == r)[0],
-                        "n": table.loc[test, "index"].nunique(),
-                    }
-                )
-    return pd.DataFrame(rows)
+        control = {
+            count: _random_cosines(directions, spread, count, seed)
+            for count in {1, *(witness.candidates for witness in found.values())}
+        }
+        for at, (member, own) in enumerate(zip(members, directions, strict=True)):
+            itself = _Found(own, np.arange(modulus), 1)
+            for name, (vectors, chosen, candidates) in {"SAE": itself, **found}.items():
+                scores = (x[test] - mean) @ vectors.T
+                contrast = _cosines(_contrast(vectors), _contrast(own))
+                cosine = _cosines(vectors, own)
+                for r in range(modulus):
+                    rows.append(
+                        {
+                            "member": member.member,
+                            "residue": r,
+                            "witness": name,
+                            "candidates": candidates,
+                            "chosen": int(chosen[r]),
+                            "cosine": cosine[r],
+                            "cosine_contrast": contrast[r],
+                            "cosine_random": control[candidates][at, r],
+                            "auroc": auroc(scores[:, [r]], residue[test] == r)[0],
+                            "n": n,
+                        }
+                    )
+    return pd.DataFrame(rows).sort_values("member", kind="stable", ignore_index=True)
 
 
 def witness_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -185,20 +200,21 @@ def _square_root(centred: Float[np.ndarray, "rows d_model"]) -> Float[np.ndarray
 
 
 def _random_cosines(
-    own: Float[np.ndarray, "modulus d_model"],
+    own: Float[np.ndarray, "members modulus d_model"],
     spread: Float[np.ndarray, "rank d_model"],
     candidates: int,
     seed: int,
-) -> Float[np.ndarray, " modulus"]:
+) -> Float[np.ndarray, "members modulus"]:
     """Weights are drawn on the rows of `spread`; the directions themselves are not needed."""
     rng = np.random.default_rng(seed)
-    goes, size = spread @ _unit(own).T, np.linalg.norm(spread, axis=1)
+    goes = spread @ _unit(own.reshape(-1, own.shape[-1])).T
+    size = np.linalg.norm(spread, axis=1)
     best = []
     for _ in range(RANDOM_DRAWS):
         weights = rng.standard_normal((candidates, len(spread)))
         length = np.linalg.norm(weights * size, axis=1, keepdims=True)
         best.append(np.abs(weights @ goes / np.maximum(length, 1e-12)).max(0))
-    return np.percentile(best, 95, axis=0)
+    return np.percentile(best, 95, axis=0).reshape(own.shape[:2])
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

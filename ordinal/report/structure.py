@@ -144,7 +144,7 @@ def _witnesses(run: Run) -> Section | None:
     probe = table[table["witness"] == "probe"].to_dict("records")[0]
     others = table[table["witness"] != "SAE"]
     shown = table.copy()
-    shown.loc[table["witness"] == "SAE", [c for c in table if c.startswith("cosine")]] = np.nan
+    shown.loc[table["witness"] == "SAE", table.columns.str.startswith("cosine")] = np.nan
     return {
         "table": from_frame(shown, columns, ["cosine", "cosine_contrast", "auroc"]),
         "probe": interval(probe["cosine"], probe["cosine_low"], probe["cosine_high"]),
