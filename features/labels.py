@@ -15,7 +15,7 @@ from features.directions import (
     sae_directions,
 )
 from features.discovery import Features, discover
-from features.order import ordinal_directions
+from features.order import OrdinalDirection, ordinal_directions
 from features.residue_table import residue_table
 from features.residues import fit_residues, testable
 from features.stability import best_cosines
@@ -46,7 +46,8 @@ def label_features(
     """
     activity = latent_activity(ensemble, activations)
     reason = testable(activations.tokens, modulus)
-    order = pd.DataFrame(ordinal_directions(activations.x.numpy(), activations.tokens, seed=seed))
+    found = ordinal_directions(activations.x.numpy(), activations.tokens, seed=seed)
+    order = pd.DataFrame(found, columns=list(OrdinalDirection._fields))
     vectors = {row["name"]: torch.tensor(row["vector"]).float() for _, row in order.iterrows()}
     features = label_table(ensemble, activations, activity, permutations=permutations, seed=seed)
     metadata = {**activations.metadata, "modulus": str(modulus)}

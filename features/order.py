@@ -82,14 +82,12 @@ def ordinal_directions(
         )
         fold = part["fold"].to_numpy()
         rng = np.random.default_rng(seed)
-        error = (target - _left_out(features, target, fold)) ** 2
-        r2 = _r2(error, target)
+        error = (target - _left_out(features, target[:, None], fold)[:, 0]) ** 2
+        r2 = float(_r2(error, target))
         bootstrap = bootstrap_means(np.stack([error, target**2]), clusters(part), seed=seed)
         low, high = np.percentile(1 - bootstrap.draws[:, 0] / bootstrap.draws[:, 1], [2.5, 97.5])
-        null = []
-        for _ in range(permutations):
-            moved = _permuted_target(part, rng)
-            null.append(_r2((moved - _left_out(features, moved, fold)) ** 2, moved))
+        moved = permuted_targets(part, permutations, rng)
+        null = _r2((moved - _left_out(features, moved, fold)) ** 2, moved)
         out.append(
             OrdinalDirection(
                 f"ordinal/{name}",
@@ -98,7 +96,7 @@ def ordinal_directions(
                 float(low),
                 float(high),
                 float(np.percentile(null, 95)),
-                (1 + int(np.sum(np.array(null) >= r2))) / (1 + permutations),
+                (1 + int((null >= r2).sum())) / (1 + permutations),
                 int(rows.sum()),
             )
         )
@@ -110,27 +108,36 @@ def _direction(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
     return covariance / np.linalg.norm(covariance)
 
 
-def _left_out(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> Float[np.ndarray, " tokens"]:
-    """Each fold predicted along the direction of the others."""
-    predicted = np.empty_like(y)
+def _left_out(
+    x: Float[np.ndarray, "tokens d_model"],
+    targets: Float[np.ndarray, "tokens targets"],
+    fold: np.ndarray,
+) -> Float[np.ndarray, "tokens targets"]:
+    """Each fold predicted along the direction of the others, for every target."""
+    predicted = np.empty_like(targets)
     for f in np.unique(fold):
         here, others = fold == f, fold != f
-        direction = _direction(x[others], y[others])
+        direction = x[others].T @ targets[others]
         along = x[others] @ direction
-        predicted[here] = (x[here] @ direction) * (along @ y[others]) / (along @ along)
+        size = np.maximum((along**2).sum(0), 1e-300)
+        predicted[here] = (x[here] @ direction) * ((along * targets[others]).sum(0) / size)
     return predicted
 
 
-def _r2(error: np.ndarray, y: np.ndarray) -> float:
-    return float(1 - error.sum() / (y**2).sum())
+def _r2(error: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return 1 - error.sum(0) / (y**2).sum(0)
 
 
-def _permuted_target(part: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
-    """The standardised index with the elements of each task shuffled, spellings together."""
-    out = pd.Series(0.0, index=part.index)
-    for _, rows in part.groupby("task"):
-        distinct = rows["index"].unique()
-        swap = dict(zip(distinct, rng.permutation(distinct), strict=True))
-        moved = rows["index"].map(swap)
-        out[rows.index] = (moved - moved.mean()) / moved.std()
-    return out.to_numpy()
+def permuted_targets(
+    part: pd.DataFrame, count: int, rng: np.random.Generator
+) -> Float[np.ndarray, "tokens count"]:
+    """The index with the elements of each task shuffled, spellings together, and standardised."""
+    out = np.empty((len(part), count))
+    task, index = part["task"].to_numpy(), part["index"].to_numpy()
+    for name in np.unique(task):
+        rows = task == name
+        distinct, element = np.unique(index[rows], return_inverse=True)
+        shuffled = rng.permuted(np.tile(distinct, (count, 1)), axis=1)
+        moved = shuffled[:, element].T.astype(float)
+        out[rows] = (moved - moved.mean(0)) / moved.std(0, ddof=1)
+    return out

@@ -73,10 +73,8 @@ def bootstrap_means(
         _, member = np.unique(cluster[rows], return_inverse=True)
         n = member.max() + 1
         n_clusters += n
-        belongs = np.zeros((n, rows.sum()))
-        belongs[member, np.arange(rows.sum())] = 1
-        totals = belongs @ values[:, rows].T
-        sizes = belongs.sum(1)
+        totals = np.stack([np.bincount(member, row, n) for row in values[:, rows]], 1)
+        sizes = np.bincount(member)
         weights = rng.multinomial(n, np.full(n, 1 / n), size=draws)
         estimates.append(values[:, rows].mean(1))
         resampled.append((weights @ totals) / (weights @ sizes)[:, None])

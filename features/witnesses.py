@@ -7,7 +7,9 @@ the witness is on, so that decoder directions, neurons' output rows and class me
 probe alone gives its weights, as in the paper.
 """
 
+import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,12 +23,17 @@ from features.directions import (
     class_mean_directions,
     probe_directions,
 )
-from features.ica import fast_ica
 from features.statistics import bootstrap_means
 from training.activations import Activations
 
 RANDOM_DRAWS = 20
 """Sets of random directions behind the control."""
+
+
+class _Found(NamedTuple):
+    vectors: Float[np.ndarray, "modulus d_model"]
+    chosen: Int[np.ndarray, " modulus"]
+    candidates: int
 
 
 def read_space(kernel: Float[Tensor, "d_model candidates"]) -> Float[Tensor, "d_model rank"]:
@@ -55,8 +62,7 @@ def witness_table(
         folds: that each member holds out.
         activations: M(t).
         reads: what the head reads of M (`read_space`); ICA is run on M projected on it.
-        neurons: rows of MLP0's output matrix. The interface to a model's weights does not give
-            them; without them there are no such rows.
+        neurons: rows of MLP0's output matrix; without them there are no such rows.
         seed: of ICA and the control.
 
     Returns:
@@ -77,40 +83,51 @@ def witness_table(
         "class means": class_mean_directions(activations, modulus),
         "probe": probe_directions(activations, modulus),
     }
+    spaces = reads.numpy().astype(float)
     rows = []
-    for member, fold in zip(sae, folds, strict=True):
-        train, test = numbers & ~activations.held_out(fold), numbers & activations.held_out(fold)
-        mean = x[train].mean(0)
-        own = member.vectors.numpy().astype(float)
-        found = {"SAE": (own, np.arange(modulus), 1)}
-        for name, sets in told.items():
-            found[name] = (sets[fold].vectors.numpy().astype(float), np.arange(modulus), 1)
-        untold = {"ICA": _independent(x, reads.numpy().astype(float), activations, fold, seed)}
+    for fold in sorted(set(folds)):
+        held_out = activations.held_out(fold)
+        train, test = numbers & ~held_out, numbers & held_out
+        mean, n = x[train].mean(0), table.loc[test, "index"].nunique()
+        found = {
+            name: _Found(sets[fold].vectors.numpy().astype(float), np.arange(modulus), 1)
+            for name, sets in told.items()
+        }
+        untold = {"ICA": _independent(x, spaces, activations, fold, seed)}
         if neurons is not None:
             untold["neurons"] = neurons.numpy().astype(float)
         for name, candidates in untold.items():
             chosen, sign = _best(x[train] @ candidates.T, residue[train], modulus)
-            found[name] = (sign[:, None] * candidates[chosen], chosen, len(candidates))
-        for name, (vectors, chosen, candidates) in found.items():
-            scores = (x[test] - mean) @ vectors.T
-            control = _random_cosines(own, x[train] - mean, candidates, seed)
-            cosine, contrast = _cosines(vectors, own), _cosines(_contrast(vectors), _contrast(own))
-            for r in range(modulus):
-                rows.append(
-                    {
-                        "member": member.member,
-                        "residue": r,
-                        "witness": name,
-                        "candidates": candidates,
-                        "chosen": int(chosen[r]),
-                        "cosine": cosine[r],
-                        "cosine_contrast": contrast[r],
-                        "cosine_random": control[r],
-                        "auroc": auroc(scores[:, [r]], residue[test] == r)[0],
-                        "n": table.loc[test, "index"].nunique(),
-                    }
-                )
-    return pd.DataFrame(rows)
+            found[name] = _Found(sign[:, None] * candidates[chosen], chosen, len(candidates))
+        members = [member for member, its in zip(sae, folds, strict=True) if its == fold]
+        directions = np.stack([member.vectors.numpy().astype(float) for member in members])
+        spread = _square_root(x[train] - mean)
+        control = {
+            count: _random_cosines(directions, spread, count, seed)
+            for count in {1, *(witness.candidates for witness in found.values())}
+        }
+        for at, (member, own) in enumerate(zip(members, directions, strict=True)):
+            itself = _Found(own, np.arange(modulus), 1)
+            for name, (vectors, chosen, candidates) in {"SAE": itself, **found}.items():
+                scores = (x[test] - mean) @ vectors.T
+                contrast = _cosines(_contrast(vectors), _contrast(own))
+                cosine = _cosines(vectors, own)
+                for r in range(modulus):
+                    rows.append(
+                        {
+                            "member": member.member,
+                            "residue": r,
+                            "witness": name,
+                            "candidates": candidates,
+                            "chosen": int(chosen[r]),
+                            "cosine": cosine[r],
+                            "cosine_contrast": contrast[r],
+                            "cosine_random": control[candidates][at, r],
+                            "auroc": auroc(scores[:, [r]], residue[test] == r)[0],
+                            "n": n,
+                        }
+                    )
+    return pd.DataFrame(rows).sort_values("member", kind="stable", ignore_index=True)
 
 
 def witness_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -148,9 +165,16 @@ def _independent(
     x: np.ndarray, reads: np.ndarray, activations: Activations, fold: int, seed: int
 ) -> Float[np.ndarray, "components d_model"]:
     """The patterns of the independent components: the covariance of M with each source."""
+    from sklearn.decomposition import FastICA
+    from sklearn.exceptions import ConvergenceWarning
+
     fitted = x[activations.fit_rows(fold)]
-    components = fast_ica(fitted @ reads, reads.shape[1], seed=seed)
-    sources = (fitted @ reads - components.mean) @ components.filters.T
+    read = fitted @ reads
+    rank = int(np.linalg.matrix_rank(read - read.mean(0)))
+    ica = FastICA(rank, whiten="unit-variance", random_state=seed)
+    with warnings.catch_warnings():  # where sources are Gaussian it turns for ever
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        sources = np.asarray(ica.fit_transform(read))
     return sources.T @ (fitted - fitted.mean(0)) / len(fitted)
 
 
@@ -169,19 +193,28 @@ def _best(
     return chosen, np.sign(goes_with[np.arange(modulus), chosen])
 
 
+def _square_root(centred: Float[np.ndarray, "rows d_model"]) -> Float[np.ndarray, "rank d_model"]:
+    """Orthogonal rows with the rows' own covariance: as good to draw from, and fewer."""
+    _, size, axes = np.linalg.svd(centred, full_matrices=False)
+    return size[:, None] * axes
+
+
 def _random_cosines(
-    own: Float[np.ndarray, "modulus d_model"],
-    centred: Float[np.ndarray, "rows d_model"],
+    own: Float[np.ndarray, "members modulus d_model"],
+    spread: Float[np.ndarray, "rank d_model"],
     candidates: int,
     seed: int,
-) -> Float[np.ndarray, " modulus"]:
+) -> Float[np.ndarray, "members modulus"]:
+    """Weights are drawn on the rows of `spread`; the directions themselves are not needed."""
     rng = np.random.default_rng(seed)
-    unit = _unit(own)
-    best = [
-        np.abs(_unit(rng.standard_normal((candidates, len(centred))) @ centred) @ unit.T).max(0)
-        for _ in range(RANDOM_DRAWS)
-    ]
-    return np.percentile(best, 95, axis=0)
+    goes = spread @ _unit(own.reshape(-1, own.shape[-1])).T
+    size = np.linalg.norm(spread, axis=1)
+    best = []
+    for _ in range(RANDOM_DRAWS):
+        weights = rng.standard_normal((candidates, len(spread)))
+        length = np.linalg.norm(weights * size, axis=1, keepdims=True)
+        best.append(np.abs(weights @ goes / np.maximum(length, 1e-12)).max(0))
+    return np.percentile(best, 95, axis=0).reshape(own.shape[:2])
 
 
 def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:

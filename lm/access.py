@@ -69,6 +69,10 @@ class LanguageModel(Protocol):
         """`MLP0(ln2(x))`, with the MLP's and ln2's biases."""
         ...
 
+    def mlp0_neurons(self) -> Float[Tensor, "neurons d_model"] | None:
+        """What each neuron of MLP0 writes: the rows of W_out. None where they cannot be told."""
+        ...
+
     def attention(self, layer: int) -> AttentionWeights:
         """The OV weights of one layer, read when asked for."""
         ...

@@ -82,6 +82,14 @@ class BridgedModel:
         return _finite(out[:, 0], "MLP0's output")
 
     @torch.no_grad()
+    def mlp0_neurons(self) -> Float[Tensor, "neurons d_model"] | None:
+        """What each neuron of MLP0 writes: the rows of W_out. None for an MLP built of experts."""
+        weight = getattr(self._mlp, "W_out", None)
+        if not isinstance(weight, Tensor) or weight.shape[1:] != (self.info.d_model,):
+            return None
+        return _finite(weight.float(), "MLP0's output matrix")
+
+    @torch.no_grad()
     def attention(self, layer: int) -> AttentionWeights:
         """The OV weights of one layer."""
         block, info = self.bridge.blocks[layer], self.info

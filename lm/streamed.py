@@ -80,6 +80,11 @@ class StreamedModel:
             hidden *= self._linear(x, layer + family.mlp_in)
         return self._linear(hidden, layer + family.mlp_out)
 
+    def mlp0_neurons(self) -> Float[Tensor, "neurons d_model"]:
+        """What each neuron of MLP0 writes: the rows of W_out."""
+        weight = self._files.read(f"{self._layer(0)}{self._family.mlp_out}.weight")
+        return weight.T.contiguous() if self._family.transposed else weight
+
     def attention(self, layer: int) -> AttentionWeights:
         """The OV weights of one layer, read when asked for."""
         name, info = self._layer(layer), self.info

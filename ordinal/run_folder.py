@@ -33,9 +33,17 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "head.json",
     ),
     "train": ("activations.safetensors", "saes"),
-    "features": ("features.parquet", "residues.parquet", "order.parquet", "vectors.safetensors"),
+    "features": (
+        "features.parquet",
+        "residues.parquet",
+        "order.parquet",
+        "structure",
+        "vectors.safetensors",
+    ),
     "verify": (
         *(f"verification/{name}.parquet" for name in ("logits", "edits", "ablation", "arithmetic")),
+        *(f"verification/{name}.parquet" for name in ("witnesses", "witness_summary")),
+        *(f"verification/{name}.parquet" for name in ("importance", "importance_summary")),
         "summary.json",
     ),
     "report": ("report.html",),
@@ -61,6 +69,10 @@ class Run:
     @property
     def verification(self) -> Path:
         return self.folder / "verification"
+
+    @property
+    def structure(self) -> Path:
+        return self.folder / "structure"
 
     def done(self, step: str) -> bool:
         """Whether everything that a step leaves behind is there."""
@@ -88,6 +100,10 @@ class Run:
                         shutil.rmtree(path)
                     else:
                         path.unlink(missing_ok=True)
+
+    def structure_tables(self) -> "dict[str, pd.DataFrame]":
+        """The tables in `structure/`; `left_out` says which are not there, and why."""
+        return {path.stem: read_parquet(path) for path in sorted(self.structure.glob("*.parquet"))}
 
     def table(self, name: str) -> "pd.DataFrame":
         """A table in `verification/`: `heads`, `baselines`, `ablation`, `arithmetic`, ..."""

@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from lm.files import replacing
 from ordinal.figures.style import TEMPLATES, task_name
 from ordinal.report import patching, sections
+from ordinal.report.structure import structure
 from ordinal.run_folder import Run
 
 HERE = Path(__file__).parent
@@ -23,6 +24,7 @@ SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (
     sections.features,
     patching.ablation,
     patching.arithmetic,
+    structure,
     sections.order,
 )
 
@@ -36,7 +38,7 @@ def write_report(run: Run) -> None:
 
 def render(run: Run) -> str:
     """The page as text."""
-    return fill("template.html", **{section.__name__: section(run) for section in SECTIONS})
+    return fill("report.html", **{section.__name__: section(run) for section in SECTIONS})
 
 
 def fill(template: str, **content: object) -> str:

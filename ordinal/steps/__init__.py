@@ -8,25 +8,9 @@ import pandas as pd
 
 from ordinal.run_folder import NEEDS, OUTPUTS, Run
 from ordinal.steps.fitting import train
+from ordinal.steps.labelling import features
 from ordinal.steps.proving import verify
 from ordinal.steps.scanning import heads
-
-
-def features(run: Run) -> pd.DataFrame:
-    """Label every latent and write the catalog."""
-    from features.labels import label_features
-
-    config = run.config
-    catalog = label_features(
-        run.ensemble,
-        run.activations,
-        modulus=config.features.modulus,
-        permutations=config.features.permutations,
-        seed=config.seed,
-    )
-    run.forget_after("features")
-    catalog.save(run.folder)
-    return catalog.features
 
 
 def report(run: Run) -> None:

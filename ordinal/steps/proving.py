@@ -9,6 +9,7 @@ from tqdm import tqdm
 from lm.errors import OrdinalError
 from lm.files import write_parquet
 from ordinal.run_folder import Run
+from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
     from eval.readout import Readout
@@ -34,11 +35,14 @@ def verify(run: Run) -> pd.DataFrame:
     modulus, seed = run.config.features.modulus, run.config.seed
     if "not_testable" in catalog.metadata:
         ablation = arithmetic = edits = pd.DataFrame()
+        compare_witnesses(run, model, read, None)
         reason = catalog.metadata["not_testable"]
         claims.append(verdicts.untestable("features", f"mod-{modulus} features", reason))
     else:
         claims += verdicts.residue_claims(catalog.residue_table, modulus, seed=seed)
-        ablation, edits, arithmetic = _patch(run, read)
+        sources = residue_directions(run)
+        compare_witnesses(run, model, read, sources[0])
+        ablation, edits, arithmetic = _patch(run, read, sources)
         claims += verdicts.ablation_claims(ablation, modulus)
         claims += verdicts.arithmetic_claims(arithmetic)
     write_parquet(edits, run.verification / "edits.parquet")
@@ -50,14 +54,15 @@ def verify(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _patch(run: Run, read: "list[Readout]") -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _patch(
+    run: Run, read: "list[Readout]", sources: "list[list[ResidueDirections]]"
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """SAE features, class means and a linear probe through the same ablations and edits."""
     from eval.ablation import ablation_table
     from eval.arithmetic import arithmetic_edits, arithmetic_table
 
     config, activations = run.config, run.activations
     seed, modulus = config.seed, config.features.modulus
-    sources = residue_directions(run)
     ablations, edits = [], []
     for sets in tqdm(sources, "patching", leave=False, delay=1, disable=None):
         ablations.append(

@@ -120,12 +120,14 @@ def features(
     from ordinal.steps import run_step
     from ordinal.steps.fitting import train_file
     from ordinal.summary import print_features, print_next
+    from ordinal.summary_structure import print_structure
 
     opened = train_file(activations, runs) if activations else open_run(config or "counting", runs)
     if not (opened.done("features") and (label or sort != "label")):
         run_step(opened, "features")
     print_features(opened, top, json, label, sort)
     if not json:
+        print_structure(opened)
         print_next(opened, "verify")
 
 
@@ -141,11 +143,13 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
     """
     from ordinal.steps import run_step
     from ordinal.summary import print_claims, print_next
+    from ordinal.summary_structure import print_witnesses
 
     opened = open_run(config, runs)
     run_step(opened, "verify")
     print_claims(opened, json)
     if not json:
+        print_witnesses(opened)
         print_next(opened, "report")
 
 

@@ -67,6 +67,22 @@ def baselines(run: Target, /, *, json: bool = False) -> None:
     print_dictionaries(opened, compare_dictionaries(opened), json)
 
 
+def compare(run: Target, other: Target, /, *, json: bool = False) -> None:
+    """Say how alike the numbers of two runs' models are, whatever the rotation between them.
+
+    Example: ordinal compare runs/counting runs/gpt2
+
+    Args:
+        run: a run folder.
+        other: another model's run folder.
+        json: print the figures as JSON.
+    """
+    from ordinal.comparison import compare_runs, print_comparison
+
+    runs = existing_run(run), existing_run(other)
+    print_comparison(*runs, compare_runs(*runs), json)
+
+
 def bench(
     what: Annotated[Literal["discovery"], tyro.conf.Positional],
     /,

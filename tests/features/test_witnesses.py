@@ -3,7 +3,6 @@ import torch
 from scipy.stats import mannwhitneyu
 
 from features.directions import ResidueDirections
-from features.ica import fast_ica
 from features.witnesses import auroc, read_space, witness_summary, witness_table
 from lm.ordinals import FOLDS
 from tests.features.made_up import D_MODEL, directions, made_up, tokens
@@ -70,17 +69,3 @@ def test_what_a_kernel_reads_is_its_column_space() -> None:
     basis = read_space(factors[0] @ factors[1])
     assert basis.shape == (20, 3)
     assert torch.allclose(basis @ (basis.T @ factors[0]), factors[0], atol=1e-4)
-
-
-def test_independent_sources_are_recovered_from_their_mixture() -> None:
-    rng = np.random.default_rng(3)
-    sources = np.stack(
-        [rng.uniform(-1, 1, 3000), rng.laplace(size=3000), rng.exponential(size=3000)], 1
-    )
-    mixed = sources @ rng.standard_normal((3, 6)) + 1
-    found = fast_ica(mixed, 3)
-    recovered = (mixed - found.mean) @ found.filters.T
-    assert np.allclose(recovered.T @ recovered / 3000, np.eye(3), atol=1e-6)
-    match = np.abs(np.corrcoef(sources.T, recovered.T)[:3, 3:])
-    assert (match.max(1) > 0.97).all()
-    assert len(set(match.argmax(1))) == 3

@@ -45,6 +45,7 @@ def test_streamed_equals_bridged(case, checkpoint):
         ours, theirs = mlp0_outputs(streamed, ids, ln), mlp0_outputs(bridged, ids, ln)
         assert ours.dtype == torch.float32
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(streamed.mlp0_neurons(), bridged.mlp0_neurons())
 
     m, theirs = mlp0_outputs(streamed, ids), mlp0_outputs(bridged, ids)
     scans = zip(scan_heads(streamed, tokens, m), scan_heads(bridged, tokens, theirs), strict=True)

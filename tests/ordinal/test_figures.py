@@ -8,6 +8,7 @@ from features.statistics import clopper_pearson
 from ordinal.figures.activations import feature_activation
 from ordinal.figures.heads import head_map
 from ordinal.figures.logits import logit_map
+from ordinal.figures.structure import number_circle, spectrum
 from ordinal.figures.ticks import number_ticks, outcomes, word_ticks
 
 
@@ -98,3 +99,24 @@ def test_exact_intervals_are_those_of_scipy():
         exact = binomtest(hits, n).proportion_ci(method="exact")
         assert low[at] == pytest.approx(exact.low)
         assert high[at] == pytest.approx(exact.high)
+
+
+def test_the_spectrum_is_the_power_over_the_band_of_shuffled_numbers():
+    fourier = pd.DataFrame(
+        {"period": [10.0, 2.0, 5.0], "power": [0.3, 0.1, 0.2], "null_mean": [0.02] * 3}
+    ).assign(null_95=[0.05, 0.03, 0.04], p_value=0.001)
+    band, line = spectrum(fourier, 10).data
+    assert dict(zip(line.x, line.y, strict=True)) == {2: 0.1, 5: 0.2, 10: 0.3}
+    assert dict(zip(band.x[:3], band.y[:3], strict=True)) == {2: 0.03, 5: 0.04, 10: 0.05}
+    assert list(band.y[3:]) == [0, 0, 0]
+
+
+def test_each_number_stands_where_its_circle_puts_it_under_its_own_residue():
+    circle = pd.DataFrame({"index": [3, 12, 13], "residue": [3, 2, 3], "period": 10})
+    circle = circle.assign(x=[0.1, 0.2, 0.3], y=[1.0, 0.9, 5.0])
+    turn, two, three = number_circle(circle).data
+    np.testing.assert_allclose(np.hypot(turn.x, turn.y), 1)
+    assert (two.name, list(two.customdata)) == ("2", [12])
+    assert (three.name, list(three.customdata)) == ("3", [3, 13])
+    assert list(three.y) == [1.0, 5.0]
+    assert number_circle(circle).layout.yaxis.range[1] > 5  # nothing is cut off
