@@ -105,7 +105,7 @@ def ordinal_directions(
 
 def _direction(x: np.ndarray, y: np.ndarray) -> Float[np.ndarray, " d_model"]:
     covariance = x.T @ y
-    return covariance / np.linalg.norm(covariance)
+    return covariance / max(np.linalg.norm(covariance), np.finfo(float).tiny)
 
 
 def _left_out(

@@ -146,7 +146,7 @@ def ordinal_span(ensemble: SAEEnsemble, activations: Activations, *, seed: int =
     out = []
     for kind in range(len(KINDS)):
         for name, here in tasks.items():
-            if (here & tested[kind]).any():
+            if (target[here & tested[kind]] != 0).any():
                 found = {case: v[:, :, kind][..., here] for case, v in cases.items()}
                 out += _rows(found, KINDS[kind], name, clusters(part)[here], seed)
     return pd.DataFrame(out)
@@ -218,7 +218,8 @@ def _rows(
     error = [(y - p) ** 2 for p in predicted]
     which = np.broadcast_to(element, known.shape)[known]
     drawn = bootstrap_means(np.stack([*error, y**2]), which, seed=seed).draws
-    low, high = np.percentile(1 - drawn[:, :-1] / drawn[:, [-1]], [2.5, 97.5], axis=0)
+    left = drawn[:, :-1] / np.where(drawn[:, [-1]] > 0, drawn[:, [-1]], np.nan)
+    low, high = np.nanpercentile(1 - left, [2.5, 97.5], axis=0)
     rows = []
     for at, size in enumerate(SIZES):
         row: dict[str, object] = {"left_out": kind, "task": task, "size": size}
@@ -236,7 +237,8 @@ def _scores(
 ) -> tuple[Float[np.ndarray, "draws sizes"], Float[np.ndarray, "draws sizes"]]:
     """R2 and Spearman's rho of each size's predictions with the target, which comes last."""
     predicted, y = values[:, :-1], values[:, -1:]
-    r2 = 1 - ((y - predicted) ** 2).sum(-1) / (y**2).sum(-1)
+    total = (y**2).sum(-1)
+    r2 = 1 - ((y - predicted) ** 2).sum(-1) / np.where(total > 0, total, np.nan)
     ranks = rankdata(values, axis=-1)
     ranks -= ranks.mean(-1, keepdims=True)
     spread = np.sqrt((ranks**2).sum(-1))

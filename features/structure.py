@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from tqdm import tqdm
 
 from features.catalog import FeatureCatalog
@@ -71,11 +72,18 @@ def structure_tables(
         for name, question in bar:
             bar.set_postfix_str(name.replace("_", " "))
             try:
+                _check_spread(activations)
                 tables |= question()
             except OrdinalError as error:
                 reasons[name] = str(error)
     out = pd.DataFrame({"table": list(reasons), "reason": list(reasons.values())}, dtype="str")
     return tables | {LEFT_OUT: out}
+
+
+def _check_spread(activations: Activations) -> None:
+    """Every question is about how the tokens' vectors differ."""
+    if torch.equal(activations.x, activations.x[:1].expand_as(activations.x)):
+        raise OrdinalError("all tokens have the same vector")
 
 
 def _cyclic(activations: Activations, seed: int) -> dict[str, pd.DataFrame]:

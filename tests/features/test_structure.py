@@ -115,5 +115,19 @@ def test_one_sae_has_no_other_to_be_matched_with() -> None:
     assert left_out["table"].tolist() == ["matching"]
 
 
-def test_a_vector_that_says_nothing_about_its_token_passes() -> None:
-    _structure(replace(PLANTED, x=torch.ones_like(M) + 1e-3 * torch.randn(M.shape)))
+def test_vectors_that_say_nothing_about_their_tokens_show_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    tables = _structure(replace(PLANTED, x=torch.randn(M.shape, generator=generator)))
+    assert (tables["cyclic"]["p_value"] < 0.05).sum() <= 3
+    assert (tables["fourier"]["p_value"] < 0.05).sum() <= 3
+    decoded = tables["index_and_domain"].query("task == 'all'")
+    assert (decoded["accuracy"] < decoded["permuted"] + 0.1).all()
+    span = tables["ordinal_span"].query("task == 'all'")
+    assert (span["r2"] < 0.1).all()
+
+
+def test_vectors_that_are_all_the_same_are_left_out() -> None:
+    few = NUMBERS & (INDEX < 45)
+    tables = _structure(replace(_part(few), x=torch.ones(int(few.sum()), M.shape[1])))
+    assert set(tables) == {"left_out"}
+    assert set(tables["left_out"]["reason"]) == {"all tokens have the same vector"}

@@ -1,6 +1,7 @@
 """What a run says about structure, on a planted checkpoint and on files that lack much."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from lm.files import write_parquet
+from ordinal.report.page import render
 from ordinal.run_folder import Run
+from ordinal.steps.witnessing import TABLES
 from tests.ordinal.test_cli import one_line, ordinal
 from tests.ordinal.test_report import Page
 
@@ -66,6 +70,24 @@ def test_the_report_shows_what_was_found_and_names_what_was_left_out(
     assert "0.708" in words
     assert "58.5%" in words
     assert "Left out," not in words
+
+
+def test_a_run_whose_tokens_show_no_structure_says_why(finished: Run, tmp_path: Path) -> None:
+    skipped = shutil.ignore_patterns("wandb", "*.html")
+    copy = Run(
+        Path(shutil.copytree(finished.folder, tmp_path / "run", ignore=skipped)), finished.config
+    )
+    for path in copy.structure.glob("*.parquet"):
+        path.unlink()
+    reason = "3 numbers are single tokens, 40 are needed"
+    left_out = pd.DataFrame({"table": ["helices"], "reason": [reason]})
+    write_parquet(left_out, copy.structure / "left_out.parquet")
+    for name in TABLES:
+        write_parquet(pd.DataFrame(), copy.verification / f"{name}.parquet")
+    page = Page(render(copy))
+    assert f"helices ({reason})" in page.words
+    assert "Left out," in page.words
+    assert "0.708" not in page.words
 
 
 def test_two_runs_of_one_model_hold_the_same_numbers(finished: Run, capsys) -> None:
