@@ -12,20 +12,24 @@ if TYPE_CHECKING:
     from features.labels import label_features
     from lm.open import open_model
     from lm.ordinals import load_tasks, ordinal_tokens
+    from lm.planted import PlantedDials, load_truth, plant
     from ordinal.api import load_run, run, successor_heads
     from ordinal.export.vectors import load_vectors
     from training.fit import train
     from training.harvest import harvest
 
 __all__ = [
+    "PlantedDials",
     "harvest",
     "head_table",
     "label_features",
     "load_run",
     "load_tasks",
+    "load_truth",
     "load_vectors",
     "open_model",
     "ordinal_tokens",
+    "plant",
     "run",
     "successor_heads",
     "train",
@@ -37,6 +41,9 @@ _HOMES = {
     "open_model": "lm.open",
     "load_tasks": "lm.ordinals",
     "ordinal_tokens": "lm.ordinals",
+    "plant": "lm.planted",
+    "load_truth": "lm.planted",
+    "PlantedDials": "lm.planted",
     "load_run": "ordinal.api",
     "run": "ordinal.api",
     "successor_heads": "ordinal.api",

@@ -12,8 +12,8 @@ from ordinal.bench.discovery import Bench
 from ordinal.tables import intervals, print_table
 
 _PLANTED = {"setting": "setting", "recall": "recall", "precision": "precision"}
-_PLANTED |= {"cosine": "cosine,\nleast", "random": "random", "n": "n", "missed": "not recovered"}
-_NEGATIVE = {"kind": "nothing to find", "families": "in the families", "any": "runs with a label"}
+_PLANTED |= {"cosine": "cosine", "random": "random", "n": "n", "missed": "missed"}
+_NEGATIVE = {"kind": "negative", "families": "families", "any": "runs with a label"}
 _NEGATIVE |= {"labels": "labels", "latents": "of latents", "runs": "runs"}
 
 
@@ -75,8 +75,9 @@ def lines(bench: Bench, planted: pd.DataFrame) -> list[str]:
             f"Reference: d_model {DIALS.d_model}, numbers 0-{DIALS.numbers} in two spellings and "
             f"seven tasks of words, mean |cosine| {DIALS.overlap}, noise {DIALS.noise:.0%} of the "
             f"variance; catalogs of {MEMBERS} SAEs at the default settings, {first['draws']} "
-            "draws of everything. One dial turned at a time. n: planted directions. cosine: of "
-            "contrasts f - mean f, the least of all recovered (raw, at the reference: mean "
+            "draws of everything. One dial turned at a time. n: planted directions; missed: those "
+            "of each family. cosine: of contrasts f - mean f, the least of all recovered (raw, at "
+            "the reference: mean "
             f"{short(first['cosine'])}). random: the best of as many random directions. Shares "
             "with 95% intervals (exact, over directions or distinct labels)."
         )
