@@ -102,7 +102,7 @@ def _decoding(tables: dict[str, pd.DataFrame], modulus: int) -> Table | None:
     return Table(headings, rows)
 
 
-def _span(tables: dict[str, pd.DataFrame], modulus: int) -> Table | None:
+def _span(tables: dict[str, pd.DataFrame], modulus: int) -> Section | None:
     if "ordinal_span" not in tables:
         return None
     table = tables["ordinal_span"]
@@ -114,7 +114,12 @@ def _span(tables: dict[str, pd.DataFrame], modulus: int) -> Table | None:
     columns = {"left_out": "left out", "task": "predicted in", "size": "latents"}
     columns |= {"r2": "R² [95%]", "r2_random_95": "random, 95%", "r2_permuted_95": "permuted, 95%"}
     columns |= {"rho": "rank correlation", "n": "elements"}
-    return from_frame(shown, columns, ["r2"], n_text=2)
+    above = table["r2_low"] > table["r2_random_95"]
+    return {
+        "table": from_frame(shown, columns, ["r2"], n_text=2),
+        "n": len(table),
+        "n_above": int(above.sum()),
+    }
 
 
 def _matching(tables: dict[str, pd.DataFrame], modulus: int) -> Section | None:

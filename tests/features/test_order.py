@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from features.order import ordinal_directions, rank_correlations
+from features.order import ordinal_directions, permuted_targets, rank_correlations
 from lm.ordinals import ordinal_tokens
 from tests.checkpoints import byte_level_tokenizer
 
@@ -33,3 +33,17 @@ def test_a_planted_ordinal_direction_is_found_and_its_permutation_is_not() -> No
     assert numbers.p_value < 0.01
     assert {"ordinal/shared", "ordinal/days"} <= set(found)
     assert "ordinal/roman_numerals" not in found
+
+
+def test_a_permuted_index_moves_spellings_together_within_their_task() -> None:
+    table = ordinal_tokens(byte_level_tokenizer()).table
+    table = table[table["task"].isin(["numbers", "letters", "days"])]
+    moved = permuted_targets(table, 30, np.random.default_rng(0))
+    for task, rows in table.reset_index(drop=True).groupby("task"):
+        part = moved[rows.index]
+        np.testing.assert_allclose(part.mean(0), 0, atol=1e-12)
+        np.testing.assert_allclose(part.std(0, ddof=1), 1)
+        _, first, element = np.unique(rows["index"], return_index=True, return_inverse=True)
+        assert (part == part[first][element]).all(), task
+        assert len(np.unique(part[:, 0].round(9))) == len(first)
+        assert len(np.unique(part[first].argsort(0), axis=1).T) == 30  # all are different orders

@@ -16,7 +16,7 @@ from sae.ensemble import SAEEnsemble
 from sae.relu import ReLUSAE
 from training.activations import Activations
 
-TOKENS, M, TRUTH = planted_activations(PlantedDials(numbers=199), seed=3)
+TOKENS, M, TRUTH = planted_activations(PlantedDials(d_model=128, numbers=149), seed=3)
 PLANTED = Activations(M, TOKENS)
 QUESTIONS = {"cyclic", "fourier", "helices", "index_and_domain", "ordinal_span", "matching"}
 
@@ -80,7 +80,7 @@ def test_independent_residues_lie_at_their_own_place_on_the_circle(tables) -> No
 def test_the_planted_residues_are_matched_across_members(tables) -> None:
     matching = tables["matching"].set_index("group")
     assert matching.loc["mod10", "max_cosine"] > 0.99
-    assert matching.loc["mod10", "same_label"] == 1
+    assert matching.loc["mod10", "same_label"] >= 0.9
     assert matching.loc["random directions", "max_cosine_high"] < 0.8
 
 
@@ -111,8 +111,9 @@ def test_what_the_tokens_cannot_show_is_left_out_with_its_reason(kind: str) -> N
 
 
 def test_one_sae_has_no_other_to_be_matched_with() -> None:
-    left_out = _structure(PLANTED, members=1)["left_out"]
-    assert left_out["table"].tolist() == ["matching"]
+    left_out = _structure(_part(NUMBERS & (INDEX < 90)), members=1)["left_out"]
+    assert left_out["table"].tolist() == ["cyclic", "index_and_domain", "matching"]
+    assert "one SAE" in left_out["reason"].iloc[-1]
 
 
 def test_vectors_that_say_nothing_about_their_tokens_show_nothing() -> None:
