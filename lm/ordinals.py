@@ -190,8 +190,13 @@ class OrdinalTokens:
                 datasets.enable_progress_bars()
 
     def select(self, keep: np.ndarray) -> "OrdinalTokens":
-        """The rows where the mask `keep` is true."""
-        return replace(self, dataset=self.dataset.select(np.flatnonzero(keep)))
+        """The rows where the mask `keep` is true; one whose successor is not kept has none."""
+        table = self.table[keep].reset_index(drop=True)
+        kept = set(zip(table["task"], table["form"], table["token_id"], strict=True))
+        followed = zip(table["task"], table["form"], table["successor"], strict=True)
+        table["successor"] = [key[2] if key in kept else NO_SUCCESSOR for key in followed]
+        dataset = Dataset.from_pandas(table, self.dataset.features, preserve_index=False)
+        return replace(self, dataset=dataset)
 
 
 def ordinal_tokens(

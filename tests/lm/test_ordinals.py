@@ -90,6 +90,16 @@ def test_all_spellings_of_an_element_are_in_one_fold(tokens):
     assert len(sizes) == FOLDS and sizes.max() - sizes.min() <= 1
 
 
+def test_a_range_of_numbers_is_that_range_looked_for_alone(tokens):
+    """Scores count numbers to 200 where features are fitted on more: the last has no successor."""
+    alone = ordinal_tokens(byte_level_tokenizer(), load_tasks(numbers=(1, 40))).table
+    table = tokens.table
+    part = tokens.select(((table["task"] != "numbers") | table["index"].between(1, 40)).to_numpy())
+    columns = [name for name in alone.columns if name != "fold"]
+    assert part.table[columns].equals(alone[columns])
+    assert part.dataset.features == tokens.dataset.features
+
+
 def test_select_keeps_the_rows(tokens):
     keep = (tokens.table["task"] == "days").to_numpy()
     days = tokens.select(keep)
