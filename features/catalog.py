@@ -11,16 +11,16 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from features.card import FeatureCard
-from features.discovery import LEVEL, NEITHER
-from features.evidence import (
+from features.cards.card import FeatureCard
+from features.cards.evidence import (
     direction_figures,
     held_out_figures,
     latent_figures,
     residue_figures,
 )
-from features.meaning import meaning, residue_of
-from features.shown import Block, short
+from features.cards.meaning import meaning, residue_of
+from features.cards.shown import Block, short
+from features.discovery import LEVEL, NEITHER
 from lm.errors import OrdinalError
 from lm.files import read_parquet, replacing, write_parquet, write_safetensors
 

@@ -4,20 +4,20 @@ import textwrap
 
 import pandas as pd
 
+from ordinal.printed.tables import intervals, print_json, print_table
 from ordinal.run_folder import Run
-from ordinal.tables import intervals, print_json, print_table
 
 
 def compare_runs(run: Run, other: Run) -> pd.DataFrame:
     """Representational similarity and Procrustes of the two runs' M(t).
 
     Returns:
-        One row a measure: `measure` and the fields of `features.universality.Similarity`.
+        One row a measure: `measure` and the fields of `features.structure.universality.Similarity`.
 
     Raises:
         OrdinalError: a run has no activations, or they share too few numbers.
     """
-    from features.universality import procrustes, representational_similarity
+    from features.structure.universality import procrustes, representational_similarity
 
     for each in (run, other):
         each.require("train")

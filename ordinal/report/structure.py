@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 
 from eval.importance import PAPER as MODAL_PAPER
-from features.matching import BAR
+from features.structure.matching import BAR
 from ordinal.figures.structure import number_circle, spectrum
+from ordinal.printed.structure import PROBE_PAPER
 from ordinal.report.sections import Section
 from ordinal.report.tables import Table, from_frame, interval, number
 from ordinal.run_folder import Run
-from ordinal.summary_structure import PROBE_PAPER
 
 
 def structure(run: Run) -> Section:

@@ -11,7 +11,7 @@ def features(run: Run) -> pd.DataFrame:
     from features.activity import latent_activity
     from features.directions import sae_directions
     from features.labels import label_features
-    from features.structure import structure_tables
+    from features.structure.tables import structure_tables
 
     config, ensemble, activations = run.config, run.ensemble, run.activations
     modulus = config.features.modulus

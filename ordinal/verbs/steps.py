@@ -27,8 +27,8 @@ def run(
         settings: settings in place of the config's, as sae.l1=0.5; the run is named after them.
         runs: where run folders lie.
     """
+    from ordinal.printed.summary import print_summary
     from ordinal.steps import run_missing
-    from ordinal.summary import print_summary
 
     opened = open_run(config, runs, model=model, sae=sae, settings=settings)
     if not run_missing(opened):
@@ -54,7 +54,7 @@ def heads(
         top: heads to print (all with --json).
         json: print the whole table as JSON.
     """
-    from ordinal.summary import print_heads
+    from ordinal.printed.summary import print_heads
 
     print_heads(model, numbers, top, json)
 
@@ -81,9 +81,9 @@ def train(
         settings: settings in place of the config's, as sae.l1=0.5; the run is named after them.
         runs: where run folders lie.
     """
+    from ordinal.printed.summary import print_next
     from ordinal.steps import run_step
     from ordinal.steps.fitting import train_file
-    from ordinal.summary import print_next
 
     if activations:
         opened = train_file(activations, runs, settings)
@@ -117,10 +117,10 @@ def features(
         json: print the whole catalog as JSON.
         runs: where run folders lie.
     """
+    from ordinal.printed.structure import print_structure
+    from ordinal.printed.summary import print_features, print_next
     from ordinal.steps import run_step
     from ordinal.steps.fitting import train_file
-    from ordinal.summary import print_features, print_next
-    from ordinal.summary_structure import print_structure
 
     opened = train_file(activations, runs) if activations else open_run(config or "counting", runs)
     if not (opened.done("features") and (label or sort != "label")):
@@ -141,9 +141,9 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
         json: print the claims as JSON.
         runs: where run folders lie.
     """
+    from ordinal.printed.structure import print_witnesses
+    from ordinal.printed.summary import print_claims, print_next
     from ordinal.steps import run_step
-    from ordinal.summary import print_claims, print_next
-    from ordinal.summary_structure import print_witnesses
 
     opened = open_run(config, runs)
     run_step(opened, "verify")

@@ -36,7 +36,7 @@ def sweep(
         json: print the frontier as JSON.
         runs: where run folders lie.
     """
-    from ordinal.summary import print_frontier
+    from ordinal.printed.summary import print_frontier
     from ordinal.sweep import open_sweep, run_sweep
 
     opened = open_sweep(
@@ -60,8 +60,8 @@ def baselines(run: Target, /, *, json: bool = False) -> None:
         run: a run folder.
         json: print the table as JSON.
     """
+    from ordinal.printed.dictionaries import print_dictionaries
     from ordinal.steps.baselines import compare_dictionaries
-    from ordinal.summary_dictionaries import print_dictionaries
 
     opened = existing_run(run)
     print_dictionaries(opened, compare_dictionaries(opened), json)
@@ -105,7 +105,7 @@ def bench(
         json: print both tables as JSON.
         out: the folder of outcomes and of the page.
     """
-    from ordinal.bench.discovery import run_bench
-    from ordinal.bench.printed import print_bench
+    from ordinal.bench import run_bench
+    from ordinal.printed.bench import print_bench
 
     print_bench(run_bench(out, draws, runs), json)

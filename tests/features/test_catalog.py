@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from features.cards.evidence import held_out_figures
+from features.cards.meaning import meaning
 from features.catalog import FeatureCatalog
-from features.evidence import held_out_figures
-from features.meaning import meaning
 from features.statistics import bootstrap_median
 from lm.errors import OrdinalError
 

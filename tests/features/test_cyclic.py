@@ -1,6 +1,6 @@
 import numpy as np
 
-from features.cyclic import cyclic_order
+from features.structure.cyclic import cyclic_order
 from tests.features.made_up import D_MODEL, directions, made_up, tokens
 
 TOKENS = tokens("numbers", "days", "months", "letters")

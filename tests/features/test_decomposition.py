@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 
-from features.decomposition import index_and_domain
-from features.projections import fit_projections
+from features.structure.decomposition import index_and_domain
+from features.structure.projections import fit_projections
 from tests.features.made_up import D_MODEL, made_up, tokens
 from training.activations import Activations
 

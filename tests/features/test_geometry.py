@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from features.geometry import fourier_power
-from features.helix import circle_coordinates, harmonics, helices, helix
-from features.irreducible import irreducibility, mixture_index, separability_index
+from features.structure.geometry import fourier_power
+from features.structure.helix import circle_coordinates, harmonics, helices, helix
+from features.structure.irreducible import irreducibility, mixture_index, separability_index
 from lm.errors import OrdinalError
 from tests.features.made_up import D_MODEL, directions, made_up, tokens
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from features.matching import match_latents, matching_table
+from features.structure.matching import match_latents, matching_table
 from sae.ensemble import SAEEnsemble
 from sae.relu import ReLUSAE
 from tests.features.made_up import D_MODEL, directions, made_up, tokens

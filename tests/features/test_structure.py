@@ -10,7 +10,7 @@ import torch
 from features.activity import latent_activity
 from features.directions import sae_directions
 from features.labels import label_features
-from features.structure import structure_tables
+from features.structure.tables import structure_tables
 from lm.planted import PlantedDials, planted_activations
 from sae.ensemble import SAEEnsemble
 from sae.relu import ReLUSAE

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from features.universality import procrustes, representational_similarity
+from features.structure.universality import procrustes, representational_similarity
 from lm.errors import OrdinalError
 from lm.ordinals import OrdinalTokens
 from tests.features.made_up import D_MODEL, made_up, tokens

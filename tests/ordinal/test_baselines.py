@@ -8,9 +8,9 @@ import pytest
 
 import training.baselines
 from lm.errors import OrdinalError
+from ordinal.printed.dictionaries import print_dictionaries
 from ordinal.run_folder import Run
 from ordinal.steps.baselines import compare_dictionaries
-from ordinal.summary_dictionaries import print_dictionaries
 
 SOME = ("SAE, top-k", "frozen decoder", "PCA")
 

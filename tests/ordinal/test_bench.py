@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from eval.trials import DIALS, SCRAMBLED, all_trials
-from ordinal.bench.discovery import Bench
-from ordinal.bench.printed import print_bench
+from ordinal.bench import Bench
+from ordinal.printed.bench import print_bench
 from tests.ordinal.test_cli import one_line, ordinal
 
 

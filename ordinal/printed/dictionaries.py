@@ -4,9 +4,9 @@ import textwrap
 
 import pandas as pd
 
-from features.shown import short
+from features.cards.shown import short
+from ordinal.printed.tables import print_json, print_table
 from ordinal.run_folder import Run
-from ordinal.tables import print_json, print_table
 
 COMPARED = {
     "residues": "residues",

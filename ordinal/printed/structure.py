@@ -5,8 +5,8 @@ from typing import Any
 import pandas as pd
 
 from eval.importance import PAPER as MODAL_PAPER
-from features.matching import BAR
-from features.shown import short, with_interval
+from features.cards.shown import short, with_interval
+from features.structure.matching import BAR
 from ordinal.run_folder import Run
 
 PROBE_PAPER = 0.708

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from features.shown import short
+from features.cards.shown import short
 from lm.files import replacing
-from ordinal.bench.discovery import Bench
-from ordinal.tables import intervals, print_table
+from ordinal.bench import Bench
+from ordinal.printed.tables import intervals, print_table
 
 _PLANTED = {"setting": "setting", "recall": "recall", "precision": "precision"}
 _PLANTED |= {"cosine": "cosine", "random": "random", "n": "n", "missed": "missed"}

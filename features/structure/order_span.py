@@ -18,9 +18,9 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
-from features.class_means import group_means
 from features.order import ordered_tasks, permuted_targets
 from features.statistics import bootstrap_means, clusters
+from features.structure.class_means import group_means
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations
 

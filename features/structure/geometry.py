@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from features.class_means import class_means
 from features.statistics import shuffled_indices
+from features.structure.class_means import class_means
 from training.activations import Activations
 
 PERIODS = (2, 5, 7, 9, 10, 11, 12, 20, 25, 50, 100)

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from scipy.linalg import orthogonal_procrustes
 from scipy.stats import rankdata
 
-from features.class_means import class_means, in_span
 from features.statistics import shuffled_indices
+from features.structure.class_means import class_means, in_span
 from lm.errors import OrdinalError
 from training.activations import Activations
 

@@ -6,7 +6,7 @@ import pandas as pd
 from jaxtyping import Float
 from torch import Tensor
 
-from features.shown import Block, short, with_interval
+from features.cards.shown import Block, short, with_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +25,7 @@ class FeatureCard:
     evidence: pd.DataFrame
     """One row per `figure`, its index: `value`, `low`, `high` (95%, over members; NaN where there
     is no interval), `control` and what it is (`against`), `n` and what it counts (`counted`). See
-    `features.evidence.latent_figures`."""
+    `features.cards.evidence.latent_figures`."""
     members: int
     """How many members have a latent of this label."""
     of_members: int

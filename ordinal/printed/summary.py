@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from features.shown import short, with_interval
+from features.cards.shown import short, with_interval
 from lm.errors import UsageError
+from ordinal.printed.tables import intervals, print_json, print_table
 from ordinal.run_folder import Run, open_run
-from ordinal.tables import intervals, print_json, print_table
 
 if TYPE_CHECKING:
     from ordinal.sweep import Sweep

@@ -12,16 +12,16 @@ import torch
 from tqdm import tqdm
 
 from features.catalog import FeatureCatalog
-from features.class_means import class_means
-from features.cyclic import cyclic_order
-from features.decomposition import index_and_domain
 from features.directions import ResidueDirections
-from features.geometry import fourier_power, spectrum_periods, whole_periods
-from features.helix import circle_coordinates, helices
-from features.irreducible import irreducibility
-from features.matching import matching_table
 from features.order import ordered_tasks
-from features.order_span import ordinal_span
+from features.structure.class_means import class_means
+from features.structure.cyclic import cyclic_order
+from features.structure.decomposition import index_and_domain
+from features.structure.geometry import fourier_power, spectrum_periods, whole_periods
+from features.structure.helix import circle_coordinates, helices
+from features.structure.irreducible import irreducibility
+from features.structure.matching import matching_table
+from features.structure.order_span import ordinal_span
 from lm.errors import OrdinalError
 from lm.ordinals import FOLDS
 from sae.ensemble import SAEEnsemble

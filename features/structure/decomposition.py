@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from features.class_means import in_span
-from features.projections import fit_projections
 from features.statistics import clopper_pearson
+from features.structure.class_means import in_span
+from features.structure.projections import fit_projections
 from lm.ordinals import FOLDS
 from training.activations import Activations
 

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from features.class_means import ClassMeans, class_means
+from features.structure.class_means import ClassMeans, class_means
 from lm.ordinals import OrdinalTask, load_tasks
 from training.activations import Activations
 

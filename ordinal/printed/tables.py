@@ -7,7 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from features.shown import with_interval
+from features.cards.shown import with_interval
 
 
 def print_json(name: str, table: pd.DataFrame) -> None:

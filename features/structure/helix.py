@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from features.class_means import class_means, in_span
-from features.geometry import PERIODS, waves, whole_periods
 from features.statistics import bootstrap_means
+from features.structure.class_means import class_means, in_span
+from features.structure.geometry import PERIODS, waves, whole_periods
 from lm.errors import OrdinalError
 from lm.ordinals import FOLDS
 from training.activations import Activations

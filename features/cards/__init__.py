@@ -1,0 +1,1 @@
+"""A label as a researcher reads it: what it says, its evidence, and how both are shown."""
