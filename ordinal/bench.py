@@ -1,7 +1,10 @@
 """The trials of `ordinal bench discovery`: done side by side, kept as they come, never twice."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import closing, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -80,11 +83,20 @@ def run_bench(folder: Path, draws: int, runs: int) -> Bench:
     done = set(bench.trials[KEY].itertuples(index=False, name=None))
     left = [trial for trial in wanted if tuple(trial) not in done]
     parallel = Parallel(n_jobs=available_cpus(), return_as="generator_unordered")
-    outcomes = cast("Iterable[Outcome]", parallel(delayed(run_trial)(trial) for trial in left))
-    for outcome in tqdm(outcomes, "trials", len(left), leave=False, delay=1, disable=None):
-        for name, new in zip(TABLES, outcome, strict=True):
-            old = getattr(bench, name)
-            parts = [part for part in (old, new) if len(part)]
-            setattr(bench, name, pd.concat(parts, ignore_index=True) if parts else old)
-        bench.save()
+    jobs = parallel(delayed(_without_a_bar)(run_trial, trial) for trial in left)
+    outcomes = cast("Generator[Outcome]", jobs)
+    with warnings.catch_warnings(), closing(outcomes):
+        warnings.filterwarnings("ignore", module="joblib")  # says on Ctrl-C that it was stopped
+        for outcome in tqdm(outcomes, "trials", len(left), leave=False, delay=1, disable=None):
+            for name, new in zip(TABLES, outcome, strict=True):
+                old = getattr(bench, name)
+                parts = [part for part in (old, new) if len(part)]
+                setattr(bench, name, pd.concat(parts, ignore_index=True) if parts else old)
+            bench.save()
     return bench.only(wanted)
+
+
+def _without_a_bar(run: "Callable[[Trial], Outcome]", trial: "Trial") -> "Outcome":
+    """In a process of its own, whose progress bars would write over the one of all trials."""
+    with redirect_stderr(StringIO()):
+        return run(trial)
