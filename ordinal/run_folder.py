@@ -49,14 +49,17 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
     "report": ("report.html",),
 }
 """What each step leaves behind, in the order of the steps."""
+STUDIES = {"baselines": ("baselines", "verification/dictionaries.parquet")}
+"""What studies beside the steps leave behind."""
 NEEDS: dict[str, tuple[str, ...]] = {
     "heads": (),
     "train": (),
     "features": ("train",),
     "verify": ("heads", "train", "features"),
     "report": ("heads", "train", "features", "verify"),
+    "baselines": ("heads", "train"),
 }
-"""The steps that each step reads from."""
+"""The steps that each step, or study, reads from."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Run:
             self.__dict__.pop(name, None)
         for later, needed in NEEDS.items():
             if step in needed:
-                for name in OUTPUTS[later]:
+                for name in (OUTPUTS | STUDIES)[later]:
                     path = self.folder / name
                     if path.is_dir():
                         shutil.rmtree(path)

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from lm.errors import OrdinalError, UsageError
 from lm.files import write_parquet
-from ordinal.run_folder import Run
+from ordinal.run_folder import NEEDS, Run
 from ordinal.steps.proving import same_model
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ TABLE = "dictionaries"
 
 def compare_dictionaries(run: Run) -> pd.DataFrame:
     """Put the run's SAEs and each baseline through the same discovery, edits and ablation.
+
+    The baselines are kept in `baselines/`, each as soon as it is fitted, and are not fitted again.
 
     Returns:
         What `eval.dictionaries.dictionary_table` gives, the run's SAEs first; it is written too.
@@ -33,9 +35,10 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
     from eval.readout import readouts
     from features.residues import testable
     from lm.open import open_model
+    from sae.ensemble import SAEEnsemble
     from training.baselines import KINDS, TOP_K_SAE, baseline_ensemble, mean_l0
 
-    run.require("heads", "train")
+    run.require(*NEEDS["baselines"])
     config, activations = run.config, run.activations
     if config.pretrained is not None:
         raise UsageError(
@@ -58,11 +61,14 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
 
         for kind in bar:
             bar.set_postfix_str(kind)
-            ensemble = (
-                run.ensemble
-                if kind == "SAE"
-                else baseline_ensemble(kind, activations, config.sae, l0, log=log)
-            )
+            folder = run.folder / "baselines" / kind
+            if kind == "SAE":
+                ensemble = run.ensemble
+            elif (folder / "saes").is_dir():
+                ensemble = SAEEnsemble.load(folder)
+            else:
+                ensemble = baseline_ensemble(kind, activations, config.sae, l0, log=log)
+                ensemble.save(folder)
             measured.append(
                 measure(
                     kind,

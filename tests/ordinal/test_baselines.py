@@ -31,6 +31,21 @@ def test_every_dictionary_has_a_row_and_the_table_is_kept(compared) -> None:
     assert run.table("dictionaries").equals(table)
 
 
+def test_the_dictionaries_are_kept_and_not_fitted_again_until_the_sae_is(
+    compared, monkeypatch, tmp_path
+) -> None:
+    run, table = compared
+    with monkeypatch.context() as patch:
+        patch.setattr(training.baselines, "KINDS", SOME)
+        patch.setattr(training.baselines, "baseline_ensemble", None)
+        assert compare_dictionaries(run).equals(table)
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    Run(folder, run.config).forget_after("train")
+    assert not (folder / "baselines").exists()
+    assert not (folder / "verification" / "dictionaries.parquet").exists()
+
+
 def test_the_sae_has_the_figures_of_the_scorecard(compared) -> None:
     run, table = compared
     claims = {claim["claim"]: claim for claim in run.read_json("summary.json")["claims"]}
