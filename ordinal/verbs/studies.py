@@ -100,7 +100,7 @@ def bench(
 
     Args:
         what: is tested.
-        draws: of each planted setting: 16 settings, about 15 CPU seconds a draw.
+        draws: of each planted setting: 16 settings, about 20 CPU seconds a draw.
         runs: of each of three kinds of negatives, about 3 CPU seconds a run.
         json: print both tables as JSON.
         out: the folder of outcomes and of the page.
