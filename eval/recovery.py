@@ -9,6 +9,9 @@ without a latent:
 - the domain of numbers, which most tokens have, by the bias, if all other domains have latents:
   they are then measured from it, and it lies at their origin.
 
+These two rules, and that of half of the members, were set after a first draw, in which single SAEs
+recovered 0.92 of the directions by latents: read recall by latents alone beside recall.
+
 A label is *right* if it names a planted direction and, of all planted directions, that one is
 nearest to the latent's decoder direction. Token forms do not count.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from features.cards.shown import short
+from features.cards.shown import short, with_interval
 from lm.files import replacing
 from ordinal.bench import Bench
 from ordinal.printed.tables import intervals, print_table
@@ -88,8 +88,13 @@ def lines(bench: Bench, planted: pd.DataFrame) -> list[str]:
             for how, names in by.items()
             if how in ("bias", "catalog")
         ]
+        latents = with_interval(*(first[f"recall_latents{end}"] for end in ("", "_low", "_high")))
+        out.append(f"By latents alone, recall at the reference is {latents} (n {first['n']}).")
         if without:
-            out.append(f"Recovered there without a latent of their own: {'; '.join(without)}.")
+            out.append(
+                f"Recovered there without a latent of their own: {'; '.join(without)}. The rules "
+                "for these, and for members (half of them), were set after a first draw."
+            )
         moved = bench.labels[bench.labels["dial"] == "modulus"]
         if len(moved):
             residues = moved[moved["label"].str.startswith("mod")]
