@@ -136,9 +136,7 @@ def planted_name(label: str) -> str:
 
 def counted_directions(truth: PlantedTruth) -> dict[str, Float[Tensor, " d_model"]]:
     """The planted directions that are to be recovered: all but the token forms'."""
-    forms = truth.family("form/")
-    names = (name for name in truth.directions if name.removeprefix("form/") not in forms)
-    return {name: truth.directions[name] for name in names}
+    return {name: v for name, v in truth.directions.items() if not name.startswith("form/")}
 
 
 def _by_latent(features: pd.DataFrame, ensemble: SAEEnsemble, member: int) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from datasets import Dataset
 from eval.recovery import claimed_labels, recovered_directions
 from features.activity import latent_activity
 from features.labels import label_features, label_table
+from features.statistics import shuffled_within_tasks
 from lm.ordinals import OrdinalTokens
 from lm.planted import (
     REFERENCE,
@@ -127,20 +128,20 @@ def _negative(trial: Trial) -> Outcome:
     config = TrainConfig(members=1, steps=NEGATIVE_STEPS, seed=trial.seed, workers=1, device="cpu")
     ensemble = train(activations, config, progress=False, say=_nothing)
     families = SCRAMBLED[trial.kind]
+    activity = latent_activity(ensemble, activations)  # whatever the indices are called
 
     def labelled(some: Activations) -> pd.DataFrame:
-        found = label_table(ensemble, some, latent_activity(ensemble, some), seed=trial.seed)
+        found = label_table(ensemble, some, activity, seed=trial.seed)
         return found[found["family"].isin(families) & (found["label"] != "neither")]
 
     if given is not tokens:
         control = len(labelled(Activations(m, tokens)))
     labels = labelled(activations)
-    alive = latent_activity(ensemble, activations)[0].active.any(0).sum()
     about = pd.DataFrame([trial])
     return Outcome(
         about.assign(
             n_tokens=len(tokens),
-            n_latents=int(alive),
+            n_latents=int(activity[0].active.any(0).sum()),
             labels=len(labels),
             labels_unscrambled=control,
         ),
@@ -151,11 +152,10 @@ def _negative(trial: Trial) -> Outcome:
 
 def _permuted(tokens: OrdinalTokens, seed: int) -> OrdinalTokens:
     """The indices of each task shuffled, all spellings of one together."""
-    rng, table = np.random.default_rng(seed), tokens.table.copy()
-    for rows in table.groupby("task").indices.values():
-        distinct, element = np.unique(table["index"].to_numpy()[rows], return_inverse=True)
-        table.loc[table.index[rows], "index"] = rng.permutation(distinct)[element]
-    return OrdinalTokens(Dataset.from_pandas(table, preserve_index=False))
+    table, rng = tokens.table, np.random.default_rng(seed)
+    index = shuffled_within_tasks(table["index"].to_numpy(), table["task"].to_numpy(), rng)
+    moved = table.assign(index=index)
+    return OrdinalTokens(Dataset.from_pandas(moved, preserve_index=False))
 
 
 def _nothing(line: str) -> None:

@@ -74,8 +74,7 @@ def ordinal_directions(
         if not rows.any():
             continue
         part = table[rows]
-        by_task = part.groupby("task")["index"]
-        target = ((part["index"] - by_task.transform("mean")) / by_task.transform("std")).to_numpy()
+        target = standardised_index(part)
         _, group = np.unique(part["task"], return_inverse=True)
         features = (
             x[rows] - np.stack([x[rows][group == g].mean(0) for g in range(group.max() + 1)])[group]
@@ -126,6 +125,12 @@ def _left_out(
 
 def _r2(error: np.ndarray, y: np.ndarray) -> np.ndarray:
     return 1 - error.sum(0) / (y**2).sum(0)
+
+
+def standardised_index(table: pd.DataFrame) -> Float[np.ndarray, " tokens"]:
+    """The index with mean 0 and variance 1 within each task."""
+    index = table.groupby("task")["index"]
+    return ((table["index"] - index.transform("mean")) / index.transform("std")).to_numpy()
 
 
 def permuted_targets(

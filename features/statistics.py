@@ -114,6 +114,18 @@ def benjamini_hochberg(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " te
     return false_discovery_control(p, method="bh") if len(p) else p
 
 
+def shuffled_within_tasks(
+    index: Int[np.ndarray, " rows"], task: np.ndarray, rng: np.random.Generator
+) -> Int[np.ndarray, " rows"]:
+    """The indices with the elements of each task shuffled, all spellings of one together."""
+    out = index.copy()
+    for name in np.unique(task):
+        rows = task == name
+        distinct, element = np.unique(index[rows], return_inverse=True)
+        out[rows] = rng.permutation(distinct)[element]
+    return out
+
+
 def shuffled_indices(
     index: Int[np.ndarray, " rows"], band: int, count: int, seed: int
 ) -> Int[np.ndarray, "count rows"]:

@@ -25,13 +25,15 @@ def keeper(frozen: str | None, parameters: Parameters) -> Callable[[], None]:
         frozen: `decoder`, `soft decoder`, `encoder` or nothing; biases are always trained.
         parameters: at their start. They are changed in place.
     """
+    if frozen is None:
+        return lambda: None
     weights = parameters.W_enc if frozen == "encoder" else parameters.W_dec
     start = weights.clone()
 
     def keep() -> None:
         if frozen == "soft decoder":
             weights.copy_(within_cone(weights, start, LEAST_COSINE))
-        elif frozen is not None:
+        else:
             weights.copy_(start)
 
     return keep

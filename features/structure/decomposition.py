@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from features.statistics import clopper_pearson
+from features.statistics import clopper_pearson, shuffled_within_tasks
 from features.structure.class_means import in_span
 from features.structure.projections import fit_projections
 from lm.ordinals import FOLDS
@@ -92,12 +92,7 @@ def _design(activations: Activations) -> _Design:
 
 def _permuted(design: _Design, seed: int) -> _Design:
     rng = np.random.default_rng(seed)
-    index = design.index.copy()
-    for task in np.unique(design.task):
-        rows = design.task == task
-        distinct, element = np.unique(index[rows], return_inverse=True)
-        index[rows] = rng.permutation(distinct)[element]
-    return design._replace(index=index)
+    return design._replace(index=shuffled_within_tasks(design.index, design.task, rng))
 
 
 def _decoded(design: _Design, seed: int) -> dict[str, Float[np.ndarray, " tokens"]]:

@@ -18,7 +18,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 from scipy.stats import rankdata
 
-from features.order import ordered_tasks, permuted_targets
+from features.order import ordered_tasks, permuted_targets, standardised_index
 from features.statistics import bootstrap_means, clusters
 from features.structure.class_means import group_means
 from sae.ensemble import SAEEnsemble
@@ -150,12 +150,6 @@ def ordinal_span(ensemble: SAEEnsemble, activations: Activations, *, seed: int =
                 found = {case: v[:, :, kind][..., here] for case, v in cases.items()}
                 out += _rows(found, KINDS[kind], name, clusters(part)[here], seed)
     return pd.DataFrame(out)
-
-
-def standardised_index(table: pd.DataFrame) -> Float[np.ndarray, " tokens"]:
-    """The index with mean 0 and variance 1 within each task."""
-    index = table.groupby("task")["index"]
-    return ((table["index"] - index.transform("mean")) / index.transform("std")).to_numpy()
 
 
 class _Test(NamedTuple):

@@ -7,6 +7,7 @@ import pandas as pd
 from features.cards.shown import short
 from ordinal.printed.tables import print_json, print_table
 from ordinal.run_folder import Run
+from training.baselines import TOP_K_SAE
 
 COMPARED = {
     "residues": "residues",
@@ -14,8 +15,6 @@ COMPARED = {
     "words": "edits of words",
 }
 """What has a paired difference to the SAE, and its name in a sentence."""
-TOP_K = "SAE, top-k"
-"""The SAE that keeps the k largest latents, as the dictionaries below it do."""
 
 
 def print_dictionaries(run: Run, table: pd.DataFrame, as_json: bool) -> None:
@@ -41,8 +40,8 @@ def print_dictionaries(run: Run, table: pd.DataFrame, as_json: bool) -> None:
     columns |= {"numbers": "edits:\nnumbers", "words": "edits:\nwords", "left": "left by\nablation"}
     print_table(shown, columns, f"{run.folder.name}: does the SAE earn its place?")
     lines = [_key(table, modulus), *_comparison(table, "gain", "SAE")]
-    if (table["dictionary"] == TOP_K).any():
-        lines += _comparison(table, "top_k_gain", TOP_K)
+    if (table["dictionary"] == TOP_K_SAE).any():
+        lines += _comparison(table, "top_k_gain", TOP_K_SAE)
     for line in lines:
         print(textwrap.fill(line, 80, break_on_hyphens=False))
     print(f"Table: {run.verification / 'dictionaries.parquet'}")
@@ -79,7 +78,7 @@ def _key(table: pd.DataFrame, modulus: int) -> str:
         f"{short(edits)}; n {first['numbers_n']} and {first['words_n']} tokens). left: of "
         "succession when the directions are removed (random ones of the same variance leave "
         f"{short(table['left_random'].min())} or more, n {first['left_n']}). *: not shown to be "
-        f"below the SAE. `{TOP_K}` and those below it keep the {round(first['l0'])} largest "
+        f"below the SAE. `{TOP_K_SAE}` and those below it keep the {round(first['l0'])} largest "
         "latents of a token; those above it are trained like the SAE, with the penalty that gives "
         "its L0."
     )

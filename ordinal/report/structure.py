@@ -41,9 +41,7 @@ def _circle(tables: dict[str, pd.DataFrame], modulus: int) -> Section | None:
     section: Section = {
         "spectrum": spectrum(tables["spectrum"], modulus),
         "table": from_frame(fourier, columns, n_text=0),
-        "helices": from_frame(
-            fitted.assign(axis_ratio=fitted["axis_ratio"].round(6)), fits, ["r2"]
-        ),
+        "helices": from_frame(fitted, fits, ["r2"]),
         "above": [f"{period:g}" for period in fourier.loc[above, "period"]],
         "below": [f"{period:g}" for period in fourier.loc[~above, "period"]],
         "plane": None,
@@ -176,9 +174,7 @@ def _modal(run: Run) -> Section | None:
     every = summary.to_dict("records")[0]
     return {
         "table": from_frame(summary, columns, ["share"]),
-        "residues": from_frame(
-            by_residue, residues | {"n": "tokens", "members": "members"}, n_text=0
-        ),
+        "residues": from_frame(by_residue, residues, n_text=0),
         "share": interval(every["share"], every["share_low"], every["share_high"]),
         "permuted": number(every["permuted"]),
     }

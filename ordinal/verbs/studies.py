@@ -77,7 +77,8 @@ def compare(run: Target, other: Target, /, *, json: bool = False) -> None:
         other: another model's run folder.
         json: print the figures as JSON.
     """
-    from ordinal.comparison import compare_runs, print_comparison
+    from ordinal.comparison import compare_runs
+    from ordinal.printed.comparison import print_comparison
 
     runs = existing_run(run), existing_run(other)
     print_comparison(*runs, compare_runs(*runs), json)

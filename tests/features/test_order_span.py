@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from features.structure.order_span import best_in_span, ordinal_span, standardised_index
+from features.order import standardised_index
+from features.structure.order_span import best_in_span, ordinal_span
 from sae.ensemble import SAEEnsemble
 from sae.relu import ReLUSAE
 from tests.features.made_up import D_MODEL, directions, made_up, tokens
