@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from eval.heads import HeadChoice
+from eval.heads.successor import HeadChoice
 from features.residues import GOOD
 from features.statistics import bootstrap_means
 

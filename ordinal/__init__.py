@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eval.heads import head_table
+    from eval.heads.successor import head_table
     from features.labels import label_features
     from lm.open import open_model
     from lm.ordinals import load_tasks, ordinal_tokens
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "head_table": "eval.heads",
+    "head_table": "eval.heads.successor",
     "label_features": "features.labels",
     "open_model": "lm.open",
     "load_tasks": "lm.ordinals",

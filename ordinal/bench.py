@@ -15,7 +15,7 @@ from lm.errors import UsageError
 from lm.files import read_parquet, write_parquet
 
 if TYPE_CHECKING:
-    from eval.trials import Outcome, Trial
+    from eval.dictionaries.trials import Outcome, Trial
 
 TABLES = ("trials", "directions", "labels")
 KEY = ["kind", "dial", "value", "seed"]
@@ -76,7 +76,7 @@ def run_bench(folder: Path, draws: int, runs: int) -> Bench:
         )
     from joblib import Parallel, delayed
 
-    from eval.trials import all_trials, run_trial
+    from eval.dictionaries.trials import all_trials, run_trial
     from training.workers import available_cpus
 
     bench, wanted = Bench.open(folder), all_trials(draws, runs)

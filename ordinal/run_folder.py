@@ -18,7 +18,7 @@ from ordinal.settings import named_config
 if TYPE_CHECKING:
     import pandas as pd
 
-    from eval.heads import HeadChoice
+    from eval.heads.successor import HeadChoice
     from features.catalog import FeatureCatalog
     from sae.ensemble import SAEEnsemble
     from training.activations import Activations
@@ -144,7 +144,7 @@ class Run:
 
     @cached_property
     def head(self) -> "HeadChoice":
-        from eval.heads import HeadChoice
+        from eval.heads.successor import HeadChoice
 
         return HeadChoice(**self.read_json("head.json"))
 

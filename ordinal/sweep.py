@@ -112,10 +112,10 @@ def run_sweep(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Returns:
         The frontier, one row a cell: `cell`, the setting's value, `latents`, and what
-        `eval.frontier` measured and recommends. The same of each member.
+        `eval.dictionaries.frontier` measured and recommends. The same of each member.
     """
-    from eval.frontier import cell_tables, recommend
-    from eval.readout import readouts
+    from eval.dictionaries.frontier import cell_tables, recommend
+    from eval.patching.readout import readouts
     from lm.open import open_model
     from ordinal.report.frontier import write_frontier
 
@@ -151,7 +151,7 @@ def run_sweep(sweep: Sweep) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def recommendation(frontier: pd.DataFrame, members: pd.DataFrame) -> list[str]:
     """What is recommended, by which rule, and how it does where nothing was chosen."""
-    from eval.frontier import RULE
+    from eval.dictionaries.frontier import RULE
 
     chosen = frontier.loc[frontier["recommended"]].iloc[0]
     of_cell = (members["cell"] == chosen["cell"]) & (members["member"] == chosen["typical_member"])

@@ -29,7 +29,7 @@ def sparsity_frontier(frontier: pd.DataFrame, members: pd.DataFrame) -> go.Figur
 
     Args:
         frontier: one row a cell: `cell`, `latents`, `recommended` and what
-            `eval.frontier.cell_tables` gives.
+            `eval.dictionaries.frontier.cell_tables` gives.
         members: one row a member: `l0`, `fvu_held_out`, `preserved`, `split`; those of `report`
             are drawn.
     """

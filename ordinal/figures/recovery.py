@@ -4,7 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from eval.trials import DIALS
+from eval.dictionaries.trials import DIALS
 from lm.planted import REFERENCE
 from ordinal.figures.style import CONTROL, HALF, OTHER, RIGHT, error_bars, finish, share_axis
 
@@ -25,7 +25,7 @@ def recovery_curves(planted: pd.DataFrame) -> go.Figure:
     """Recall, precision and cosine over each dial, the others at the reference.
 
     Args:
-        planted: of `eval.trial_tables.planted_table`.
+        planted: of `eval.dictionaries.trial_tables.planted_table`.
     """
     figure = make_subplots(rows=1, cols=len(AXES), shared_yaxes=True, horizontal_spacing=0.03)
     reference = planted[planted["dial"] == "reference"]

@@ -19,7 +19,7 @@ _NEGATIVE |= {"labels": "labels", "latents": "of latents", "runs": "runs"}
 
 def print_bench(bench: Bench, as_json: bool) -> None:
     """Both tables, what they mean, and where the page is."""
-    from eval.trial_tables import negatives_table, planted_table
+    from eval.dictionaries.trial_tables import negatives_table, planted_table
 
     planted = planted_table(bench.directions, bench.labels)
     negative = negatives_table(bench.trials)
@@ -65,7 +65,7 @@ def _shares(table: pd.DataFrame, name: str) -> list[str]:
 
 def lines(bench: Bench, planted: pd.DataFrame) -> list[str]:
     """What the tables mean, and what they do not show."""
-    from eval.trials import MEMBERS
+    from eval.dictionaries.trials import MEMBERS
     from lm.planted import REFERENCE as DIALS
 
     out = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from eval.importance import PAPER as MODAL_PAPER
+from eval.patching.importance import PAPER as MODAL_PAPER
 from features.cards.shown import short, with_interval
 from features.structure.matching import BAR
 from ordinal.run_folder import Run

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from eval.heads import is_source, scored_tokens
+from eval.heads.successor import is_source, scored_tokens
 from features.activity import ACTIVE_ABOVE
 from features.statistics import clopper_pearson
 from ordinal.run_folder import Run

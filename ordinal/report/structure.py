@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from eval.importance import PAPER as MODAL_PAPER
+from eval.patching.importance import PAPER as MODAL_PAPER
 from features.structure.matching import BAR
 from ordinal.figures.structure import number_circle, spectrum
 from ordinal.printed.structure import PROBE_PAPER

@@ -23,16 +23,16 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
     The baselines are kept in `baselines/`, each as soon as it is fitted, and are not fitted again.
 
     Returns:
-        What `eval.dictionaries.dictionary_table` gives, the run's SAEs first; it is written too.
-        `_gain` is over them, `_top_k_gain` over SAEs that keep the k largest latents, as PCA, ICA,
+        What `eval.dictionaries.measures.dictionary_table` gives, the run's SAEs first; it is
+        written too. `_gain` is over them, `_top_k_gain` over SAEs that keep the k largest latents, as PCA, ICA,
         k-means and random directions do.
 
     Raises:
         UsageError: the run's SAE was trained elsewhere, so there is nothing to train beside it.
         OrdinalError: a step is missing, or the modulus is not testable on the run's tokens.
     """
-    from eval.dictionaries import dictionary_table, measure
-    from eval.readout import readouts
+    from eval.dictionaries.measures import dictionary_table, measure
+    from eval.patching.readout import readouts
     from features.residues import testable
     from lm.open import open_model
     from sae.ensemble import SAEEnsemble

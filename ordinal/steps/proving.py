@@ -12,7 +12,7 @@ from ordinal.run_folder import Run
 from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
-    from eval.readout import Readout
+    from eval.patching.readout import Readout
     from features.directions import ResidueDirections
     from lm.access import LanguageModel
     from lm.bridged import BridgedModel
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def verify(run: Run) -> pd.DataFrame:
     """Put the directions through the successor head, and draw up the claims."""
     from eval import verdicts
-    from eval.readout import readouts
+    from eval.patching.readout import readouts
     from lm.open import open_model
 
     model = open_model(run.config.model)
@@ -58,8 +58,8 @@ def _patch(
     run: Run, read: "list[Readout]", sources: "list[list[ResidueDirections]]"
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """SAE features, class means and a linear probe through the same ablations and edits."""
-    from eval.ablation import ablation_table
-    from eval.arithmetic import arithmetic_edits, arithmetic_table
+    from eval.patching.ablation import ablation_table
+    from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
 
     config, activations = run.config, run.activations
     seed, modulus = config.seed, config.features.modulus
@@ -98,7 +98,7 @@ def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
 
 
 def _in_context(run: Run, read: "list[Readout]") -> pd.DataFrame:
-    from eval.context import context_table
+    from eval.context.residual import context_table
     from lm.open import open_model
 
     model = cast("BridgedModel", open_model(run.config.model, route="bridged"))

@@ -8,14 +8,14 @@ from lm.files import replacing, write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
-    from eval.heads import HeadChoice
+    from eval.heads.successor import HeadChoice
     from lm.access import LanguageModel, Ln
     from lm.ordinals import OrdinalTokens
 
 
 def heads(run: Run) -> pd.DataFrame:
     """Score every head of the model and choose its successor head (section 2)."""
-    from eval.heads import scored_tokens
+    from eval.heads.successor import scored_tokens
     from lm.open import open_model
 
     config = run.config
@@ -46,7 +46,7 @@ def scan(
 def _scan(
     model: "LanguageModel", tokens: "OrdinalTokens", ln: "Ln", seed: int
 ) -> tuple[pd.DataFrame, "HeadChoice", pd.DataFrame]:
-    from eval.heads import baseline_table, head_table
+    from eval.heads.successor import baseline_table, head_table
     from training.harvest import harvest
 
     m = harvest(model, tokens, ln).x

@@ -9,7 +9,7 @@ from lm.files import write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
-    from eval.readout import Readout
+    from eval.patching.readout import Readout
     from features.directions import ResidueDirections
     from lm.access import LanguageModel
 
@@ -44,7 +44,7 @@ def _tables(
 ) -> list[pd.DataFrame]:
     import torch
 
-    from eval.importance import importance
+    from eval.patching.importance import importance
     from features.witnesses import read_space, witness_summary, witness_table
 
     ensemble, activations, seed = run.ensemble, run.activations, run.config.seed

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from eval.ablation import ablation_table
-from eval.arithmetic import arithmetic_edits, arithmetic_table
-from eval.dictionaries import dictionary_table, measure
-from eval.readout import readouts
+from eval.dictionaries.measures import dictionary_table, measure
+from eval.patching.ablation import ablation_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.readout import readouts
 from eval.verdicts import headline_edits
 from features.activity import latent_activity
 from features.directions import sae_directions

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eval.importance import importance
-from eval.readout import Readout, readouts
+from eval.patching.importance import importance
+from eval.patching.readout import Readout, readouts
 from lm.open import open_model
 from lm.ordinals import load_tasks, ordinal_tokens
 from lm.planted import PlantedTruth, plant

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from eval.ablation import ablation_table
-from eval.arithmetic import Edits, arithmetic_edits, arithmetic_table, possible_edits
-from eval.heads import baseline_table, head_table, scored_tokens
-from eval.readout import Readout, readouts
+from eval.heads.successor import baseline_table, head_table, scored_tokens
+from eval.patching.ablation import ablation_table
+from eval.patching.arithmetic import Edits, arithmetic_edits, arithmetic_table, possible_edits
+from eval.patching.readout import Readout, readouts
 from features.directions import ResidueDirections, class_mean_directions, probe_directions
 from lm.access import LanguageModel
 from lm.open import open_model

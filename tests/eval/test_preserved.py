@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from eval.frontier import cell_tables, recommend
-from eval.preserved import Preserved, preserved, read_reconstructions, token_rows
-from eval.readout import Readout, readouts
-from eval.subspaces import remove, span
+from eval.dictionaries.frontier import cell_tables, recommend
+from eval.dictionaries.preserved import Preserved, preserved, read_reconstructions, token_rows
+from eval.patching.readout import Readout, readouts
+from eval.patching.subspaces import remove, span
 from lm.open import open_model
 from lm.ordinals import OrdinalTokens, load_tasks, ordinal_tokens
 from lm.planted import PlantedTruth, plant

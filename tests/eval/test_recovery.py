@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from eval.recovery import claimed_labels, counted_directions, recovered_directions
-from eval.trial_tables import negatives_table, planted_table
-from eval.trials import SCRAMBLED, Trial, run_trial
+from eval.dictionaries.recovery import claimed_labels, counted_directions, recovered_directions
+from eval.dictionaries.trial_tables import negatives_table, planted_table
+from eval.dictionaries.trials import SCRAMBLED, Trial, run_trial
 from features.catalog import FeatureCatalog
 from lm.planted import REFERENCE, planted_activations
 from sae.ensemble import SAEEnsemble

@@ -1,6 +1,6 @@
 import torch
 
-from eval.subspaces import (
+from eval.patching.subspaces import (
     matched_random_subspaces,
     remove,
     span,

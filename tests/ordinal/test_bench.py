@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eval.trials import DIALS, SCRAMBLED, all_trials
+from eval.dictionaries.trials import DIALS, SCRAMBLED, all_trials
 from ordinal.bench import Bench
 from ordinal.printed.bench import print_bench
 from tests.ordinal.test_cli import one_line, ordinal

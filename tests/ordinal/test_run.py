@@ -93,12 +93,12 @@ def test_training_again_forgets_what_was_made_of_the_old_saes(copy: Run) -> None
 
 
 def test_an_interrupted_step_leaves_the_run_usable(copy: Run, monkeypatch) -> None:
-    import eval.arithmetic
+    import eval.patching.arithmetic
 
     def stop(*_, **__) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(eval.arithmetic, "arithmetic_edits", stop)
+    monkeypatch.setattr(eval.patching.arithmetic, "arithmetic_edits", stop)
     (copy.folder / "summary.json").unlink()
     with pytest.raises(KeyboardInterrupt):
         steps.run_missing(copy)

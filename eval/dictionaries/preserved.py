@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from eval.readout import Readout
+from eval.patching.readout import Readout
 from features.statistics import bootstrap_means, clusters
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations

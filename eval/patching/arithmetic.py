@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eval.readout import Readout
+from eval.patching.readout import Readout
 from features.directions import ResidueDirections
 from features.statistics import bootstrap_means
 from training.activations import Activations

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from eval.trials import SCRAMBLED
+from eval.dictionaries.trials import SCRAMBLED
 from features.statistics import clopper_pearson
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 from jaxtyping import Bool
 
-from eval.preserved import preserved, read_reconstructions, token_rows
-from eval.readout import Readout
+from eval.dictionaries.preserved import preserved, read_reconstructions, token_rows
+from eval.patching.readout import Readout
 from features.stability import best_cosines
 from sae.autoencoder import SAE
 from sae.ensemble import SAEEnsemble

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
-from eval.recovery import claimed_labels, recovered_directions
+from eval.dictionaries.recovery import claimed_labels, recovered_directions
 from features.activity import latent_activity
 from features.labels import label_features, label_table
 from features.statistics import shuffled_within_tasks

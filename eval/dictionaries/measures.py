@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from eval.ablation import ablation_table
-from eval.arithmetic import arithmetic_edits
-from eval.frontier import quality
-from eval.readout import Readout
+from eval.dictionaries.frontier import quality
+from eval.patching.ablation import ablation_table
+from eval.patching.arithmetic import arithmetic_edits
+from eval.patching.readout import Readout
 from eval.verdicts import residue_claims
 from features.activity import latent_activity
 from features.directions import sae_directions

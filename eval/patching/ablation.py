@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eval.readout import Readout
-from eval.subspaces import matched_random_subspaces, remove, span, variance_share
+from eval.patching.readout import Readout
+from eval.patching.subspaces import matched_random_subspaces, remove, span, variance_share
 from features.directions import ResidueDirections
 from features.statistics import bootstrap_means
 from training.activations import Activations

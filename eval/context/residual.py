@@ -8,8 +8,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eval.heads import is_source, readings_table
-from eval.readout import Readout
+from eval.heads.successor import is_source, readings_table
+from eval.patching.readout import Readout
 from lm.errors import OrdinalError
 from training.activations import Activations
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 
-from eval.readout import Readout
+from eval.patching.readout import Readout
 from features.statistics import shuffled_indices
 from sae.autoencoder import SAE
 from sae.ensemble import SAEEnsemble

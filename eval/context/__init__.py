@@ -1,0 +1,1 @@
+"""The same head in a whole model that runs prompts."""

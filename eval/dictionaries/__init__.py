@@ -1,0 +1,1 @@
+"""Dictionaries compared: what each holds of succession, and of what was planted."""

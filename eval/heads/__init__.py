@@ -1,0 +1,1 @@
+"""The successor head: which it is, and what else it computes."""
