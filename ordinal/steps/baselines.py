@@ -24,8 +24,8 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
 
     Returns:
         What `eval.dictionaries.measures.dictionary_table` gives, the run's SAEs first; it is
-        written too. `_gain` is over them, `_top_k_gain` over SAEs that keep the k largest latents, as PCA, ICA,
-        k-means and random directions do.
+        written too. `_gain` is over them, `_top_k_gain` over SAEs that keep the k largest latents,
+        as PCA, ICA, k-means and random directions do.
 
     Raises:
         UsageError: the run's SAE was trained elsewhere, so there is nothing to train beside it.
