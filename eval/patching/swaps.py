@@ -1,0 +1,71 @@
+"""The swap of index parts: one for each fold, with P_N fitted on the others."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from eval.patching.operators import Swap
+from features.directions import ResidueDirections
+from features.structure.projections import fit_projections
+from lm.ordinals import FOLDS
+from training.activations import Activations
+
+HELD = 0.99
+"""Share of the variance of P_N M that its rank is counted to."""
+
+
+def index_swaps(activations: Activations, modulus: int, *, seed: int = 0) -> list[Swap]:
+    """Swaps of the index part, for each fold of held-out tokens.
+
+    Args:
+        activations: M(t).
+        modulus: of the edits that they are compared in.
+        seed: of the donors.
+    """
+    table = activations.tokens.table
+    index = table["index"].to_numpy()
+    domain = table.groupby(["task", "form"]).ngroup().to_numpy()
+    pair = table.groupby(["task", "index"]).ngroup().to_numpy()
+    donors = _donors(activations, seed)
+    out = []
+    for fold in range(FOLDS):
+        held_out = activations.held_out(fold)
+        fitted = ~held_out & ~table["held_out_task"].to_numpy()
+        x = activations.x.numpy()[fitted].astype(float)
+        fit = fit_projections(x, index[fitted], domain[fitted], pair[fitted])
+        nothing = torch.empty(modulus, 0)
+        directions = ResidueDirections("projections", fold, nothing, torch.tensor(held_out))
+        out.append(Swap(directions, activations, torch.tensor(fit.index).float(), donors))
+    return out
+
+
+def rank(swap: Swap) -> int:
+    """Dimensions that hold 99% of the variance of P_N M over the fitted tokens."""
+    fitted = swap.activations.x[~swap.directions.held_out]
+    size = torch.linalg.svdvals((fitted - fitted.mean(0)) @ swap.project) ** 2
+    return int((size.cumsum(0) < HELD * size.sum()).sum()) + 1
+
+
+def random_swap(swap: Swap, *, seed: int = 0) -> Swap:
+    """The same exchange in a random subspace of the same rank."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(len(swap.project), rank(swap), generator=generator)
+    basis, _ = torch.linalg.qr(noise)
+    return Swap(swap.directions, swap.activations, basis @ basis.T, swap.donors)
+
+
+def _donors(activations: Activations, seed: int) -> Int[Tensor, " tokens"]:
+    """For each token, one of its index in another task, or at least in another spelling."""
+    rng = np.random.default_rng(seed)
+    table = activations.tokens.table
+    index, token = table["index"].to_numpy(), table["token_id"].to_numpy()
+    task = table["task"].to_numpy()
+    may_give = ~table["held_out_task"].to_numpy()
+    out = np.full(len(table), -1)
+    for row in range(len(table)):
+        same = np.flatnonzero((index == index[row]) & (token != token[row]) & may_give)
+        elsewhere = same[task[same] != task[row]]
+        if len(same):
+            out[row] = rng.choice(elsewhere if len(elsewhere) else same)
+    return torch.tensor(out)
