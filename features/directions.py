@@ -4,7 +4,7 @@ Everything in `eval/` that patches takes a `ResidueDirections`, so that class me
 probe go through every edit that SAE features go through.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -69,14 +69,45 @@ def probe_directions(activations: Activations, modulus: int) -> list[ResidueDire
     return _witnesses(activations, modulus, "probe", _probe)
 
 
-def _witnesses(activations, modulus, source, fit) -> list[ResidueDirections]:
+def tens_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
+    """Features of another kind in the residues' place: class means of the tens digit.
+
+    There are ten of them; of a modulus above ten the rest begins again at the first.
+    """
+    found = _witnesses(activations, 10, "tens digits", _class_means, divided_by=10)
+    again = torch.arange(modulus) % 10
+    return [replace(one, vectors=one.vectors[again]) for one in found]
+
+
+def random_directions(
+    activations: Activations, modulus: int, latents: int, *, seed: int = 0
+) -> list[ResidueDirections]:
+    """For each residue the best of as many random directions as an SAE has latents.
+
+    Random directions have M's covariance over the fitted numbers; the best one sets the residue
+    apart most, in standard deviations of the numbers along it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def fit(
+        x: Float[Tensor, "numbers d_model"], one_hot: Float[np.ndarray, "numbers modulus"]
+    ) -> Float[Tensor, "modulus d_model"]:
+        noise = torch.randn(latents, len(x), generator=generator)
+        pool = torch.nn.functional.normalize(noise @ (x - x.mean(0)), dim=1)
+        apart = _class_means(x, one_hot) @ pool.T / (x @ pool.T).std(0)
+        return pool[apart.argmax(1)]
+
+    return _witnesses(activations, modulus, "random dictionary", fit)
+
+
+def _witnesses(activations, modulus, source, fit, divided_by=1) -> list[ResidueDirections]:
     table = activations.tokens.table
     numbers = _number_rows(activations)
     out = []
     for fold in range(FOLDS):
         held_out = activations.held_out(fold)
         rows = numbers & ~held_out
-        residue = table.loc[rows, "index"].to_numpy() % modulus
+        residue = table.loc[rows, "index"].to_numpy() // divided_by % modulus
         vectors = fit(activations.x[torch.as_tensor(rows)], np.eye(modulus)[residue])
         out.append(
             ResidueDirections(

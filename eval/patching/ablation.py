@@ -1,32 +1,35 @@
 """Necessity: what is left of succession when the residue directions are removed from M(t)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from eval.patching.readout import Readout
+from eval.patching.readout import Readout, margin
 from eval.patching.subspaces import matched_random_subspaces, remove, span, variance_share
 from features.directions import ResidueDirections
-from features.statistics import bootstrap_means
+from features.statistics import Bootstrap, bootstrap_means
 from training.activations import Activations
 
+ABLATIONS = ("mean", "zero", "resample")
+"""What takes the place of the part that is removed: the fitted numbers' mean, nothing, or the part
+of another number, drawn at random."""
+RANDOM = "random, variance matched"
+_SHARES = ("score", "score_before", "units_right", "tens_right", "restored", "restored_other")
+_MARGINS = ("margin", "margin_before")
 
-@dataclass
-class _Tally:
-    """Rows of one removed subspace, pooled over the sets of directions."""
 
-    before: list[np.ndarray] = field(default_factory=list)
-    after: list[np.ndarray] = field(default_factory=list)
-    units: list[np.ndarray] = field(default_factory=list)
-    tens: list[np.ndarray] = field(default_factory=list)
-    index: list[np.ndarray] = field(default_factory=list)
-    ranks: list[int] = field(default_factory=list)
-    shares: list[float] = field(default_factory=list)
+class Removal(NamedTuple):
+    """A subspace to remove from one set's held-out numbers, and the classes that it tells apart."""
+
+    name: str
+    basis: Float[Tensor, "d_model rank"]
+    classes: Int[np.ndarray, " tokens"]
+    """Of each token: what is given back after the ablation is the mean of its own class."""
 
 
 def ablation_table(
@@ -39,109 +42,178 @@ def ablation_table(
 ) -> pd.DataFrame:
     """Remove each set's directions through the head, beside what else could be removed.
 
-    Scored on the number tokens that the set was not fitted on, pooled over sets; removal is to the
-    mean of the numbers that it was fitted on.
+    Scored on the number tokens that the set was not fitted on, pooled over sets. Afterwards the
+    mean of the token's own class is given back in the same subspace, and then that of another
+    class, both over fitted numbers: if the ablation took the class away and nothing else, the
+    first restores the score, and the second does not.
 
     Args:
         sets: of one source, with the same modulus.
+        activations: M(t).
         readouts: of the chosen head; those of numbers are used.
+        random_subspaces: draws for each set.
+        seed: of the controls and the bootstrap.
 
     Returns:
         One row for each of `mod-m` (the span of the directions), `mod-m contrasts` (of their
         differences), `tens` (class means of the tens digit) and `random, variance matched` (one
-        pool of all draws): `rank`, `variance_removed`, `score_before`, `score`, `ratio` with its
-        95% interval; `units_right` and `tens_right` (of the number written) with theirs;
-        `n_tokens`, `n_subspaces`.
+        pool of all draws), as `removed`, and each of `ABLATIONS`, as `ablation`: `rank`,
+        `variance_removed`; `score_before`, `score`, their `ratio`, and `change`, paired;
+        `units_right` and `tens_right` (of the number written); `margin_before`, `margin` and
+        `margin_change`, of the successor's logit above the next best, in standard deviations of the
+        token's unedited logits; `restored` and `restored_other`, the score with a class given back;
+        of all but the first two, 95% intervals `_low`, `_high`; `n_tokens`, `n_subspaces`.
     """
-    table = activations.tokens.table
-    numbers = torch.tensor((table["task"] == "numbers").to_numpy())
-    tallies: dict[str, _Tally] = {}
+    rows: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
+    about: dict[str, list[tuple[int, float]]] = {}
     for number, directions in enumerate(sets):
-        fitted = activations.x[numbers & ~directions.held_out]
-        mean = fitted.mean(0)
-        spread = fitted - mean
-        vectors = directions.vectors
-        mod = f"mod-{directions.modulus}"
-        basis = span(vectors)
-        share = variance_share(spread, basis)
-        removed = [(mod, basis), (f"{mod} contrasts", span(vectors - vectors.mean(0)))]
-        tens = table.loc[(numbers & ~directions.held_out).numpy(), "index"].to_numpy() // 10 % 10
-        removed.append(("tens", span(_class_means(spread, tens))))
-        matched = matched_random_subspaces(
-            spread, basis.shape[1], share, count=random_subspaces, seed=seed + number
+        fitted = _fitted_numbers(directions, activations)
+        spread = activations.x[fitted] - activations.x[fitted].mean(0)
+        rng = np.random.default_rng(seed + number)
+        for removal in removals(directions, activations, random_subspaces, seed + number):
+            share = variance_share(spread, removal.basis)
+            about.setdefault(removal.name, []).append((removal.basis.shape[1], share))
+            for ablation in ABLATIONS:
+                rows.setdefault((removal.name, ablation), []).extend(
+                    _scored(removal, ablation, directions, activations, readouts, fitted, rng)
+                )
+    table = []
+    for (name, ablation), parts in rows.items():
+        ranks, shares = zip(*about[name], strict=True)
+        table.append(
+            {
+                "directions": sets[0].source,
+                "removed": name,
+                "ablation": ablation,
+                "rank": int(np.median(ranks)),
+                "variance_removed": float(np.mean(shares)),
+                **_row({key: np.concatenate([p[key] for p in parts]) for key in parts[0]}, seed),
+                "n_subspaces": len(ranks),
+            }
         )
-        removed += [("random, variance matched", control) for control in matched]
-        for name, subspace in removed:
-            _score(
-                tallies.setdefault(name, _Tally()),
-                subspace,
-                variance_share(spread, subspace),
-                mean,
-                directions,
-                activations,
-                readouts,
-            )
-    return pd.DataFrame(
-        [{"directions": sets[0].source, "removed": k, **_row(t, seed)} for k, t in tallies.items()]
+    return pd.DataFrame(table)
+
+
+def removals(
+    directions: ResidueDirections, activations: Activations, random_subspaces: int, seed: int
+) -> list[Removal]:
+    """The directions' span, that of their differences, the tens, and the random subspaces."""
+    fitted = _fitted_numbers(directions, activations)
+    spread = activations.x[fitted] - activations.x[fitted].mean(0)
+    index = activations.tokens.table["index"].to_numpy()
+    residue, tens = index % directions.modulus, index // 10 % 10
+    vectors, mod = directions.vectors, f"mod-{directions.modulus}"
+    basis = span(vectors)
+    share = variance_share(spread, basis)
+    tens_basis = span(_class_means(spread, tens[fitted])[tens[fitted]])
+    matched = matched_random_subspaces(
+        spread, basis.shape[1], share, count=random_subspaces, seed=seed
     )
+    return [
+        Removal(mod, basis, residue),
+        Removal(f"{mod} contrasts", span(vectors - vectors.mean(0)), residue),
+        Removal("tens", tens_basis, tens),
+        *(Removal(RANDOM, control, residue) for control in matched),
+    ]
 
 
-def _score(
-    tally: _Tally,
-    subspace: Float[Tensor, "d_model rank"],
-    share: float,
-    mean: Float[Tensor, " d_model"],
+def _fitted_numbers(
+    directions: ResidueDirections, activations: Activations
+) -> Int[np.ndarray, " numbers"]:
+    numbers = (activations.tokens.table["task"] == "numbers").to_numpy()
+    return np.flatnonzero(numbers & ~directions.held_out.numpy())
+
+
+def _scored(
+    removal: Removal,
+    ablation: str,
     directions: ResidueDirections,
     activations: Activations,
     readouts: Sequence[Readout],
-) -> None:
+    fitted: Int[np.ndarray, " numbers"],
+    rng: np.random.Generator,
+) -> list[dict[str, np.ndarray]]:
+    """What the head makes of each held-out number with a successor, one part for each readout."""
+    x, basis = activations.x, removal.basis
+    mean = x[fitted].mean(0)
+    means = _class_means(x[fitted], removal.classes[fitted])
+    known = np.unique(removal.classes[fitted])
+    parts = []
     for readout in readouts:
         if readout.task != "numbers":
             continue
         held_out = directions.held_out[readout.rows].numpy()
         positions = readout.sources[held_out[readout.sources]]
-        m = activations.x[readout.rows[positions]]
-        edited = remove(m, subspace, mean)
-        written = readout.index[readout.predicted(edited).numpy()]
+        rows = readout.rows[positions]
+        m = x[rows]
+        to = {
+            "mean": mean,
+            "zero": torch.zeros_like(mean),
+            "resample": x[rng.choice(fitted, len(rows))],
+        }[ablation]
+        ablated = remove(m, basis, to)
+        own = removal.classes[rows]
+        other = np.array([rng.choice(known[known != c]) for c in own])
+        before, after = readout.circuit.logits(m), readout.circuit.logits(ablated)
+        targets = torch.from_numpy(readout.successor[positions])
+        spread = before.std(1)
+        written = readout.index[after.argmax(1).numpy()]
         target = readout.index[readout.successor[positions]]
-        tally.before.append(readout.succeeds(m, positions))
-        tally.after.append(readout.succeeds(edited, positions))
-        tally.units.append(written % 10 == target % 10)
-        tally.tens.append(written // 10 == target // 10)
-        tally.index.append(readout.index[positions])
-    tally.ranks.append(subspace.shape[1])
-    tally.shares.append(share)
+        margins = [margin(logits, targets) for logits in (before, after)]
+        parts.append(
+            {
+                "index": readout.index[positions],
+                "score_before": (margins[0] > 0).numpy(),
+                "score": (margins[1] > 0).numpy(),
+                "margin_before": (margins[0] / spread).numpy(),
+                "margin": (margins[1] / spread).numpy(),
+                "units_right": written % 10 == target % 10,
+                "tens_right": written // 10 == target // 10,
+                "restored": readout.succeeds(remove(m, basis, means[own]), positions),
+                "restored_other": readout.succeeds(remove(m, basis, means[other]), positions),
+            }
+        )
+    return parts
 
 
-def _row(tally: _Tally, seed: int) -> dict[str, float | int]:
-    columns = [np.concatenate(c) for c in (tally.after, tally.before, tally.units, tally.tens)]
-    result = bootstrap_means(
-        np.stack(columns).astype(float), np.concatenate(tally.index), seed=seed
+def _row(pooled: dict[str, np.ndarray], seed: int) -> dict[str, float | int]:
+    columns = [*_SHARES, *_MARGINS]
+    values = np.stack([pooled[name].astype(float) for name in columns])
+    result = bootstrap_means(values, pooled["index"], seed=seed)
+    shares = Bootstrap(
+        result.estimate[: len(_SHARES)],
+        result.draws[:, : len(_SHARES)],
+        result.n_rows,
+        result.n_clusters,
     )
-    after, before, units, tens = result.estimate
-    ratio = result.draws[:, 0] / np.maximum(result.draws[:, 1], 1e-12)
-    low, high = np.percentile(ratio, [2.5, 97.5])
-    bounds = result.interval()
-    return {
-        "rank": int(np.median(tally.ranks)),
-        "variance_removed": float(np.mean(tally.shares)),
-        "score_before": before,
-        "score": after,
-        "ratio": after / before if before > 0 else np.nan,
-        "ratio_low": low,
-        "ratio_high": high,
-        "units_right": units,
-        "units_right_low": bounds[0, 2],
-        "units_right_high": bounds[1, 2],
-        "tens_right": tens,
-        "tens_right_low": bounds[0, 3],
-        "tens_right_high": bounds[1, 3],
-        "n_tokens": len(np.unique(np.concatenate(tally.index))),
-        "n_subspaces": len(tally.ranks),
+    bounds = np.concatenate(
+        [shares.interval(), np.percentile(result.draws[:, len(_SHARES) :], [2.5, 97.5], axis=0)], 1
+    )
+    row: dict[str, float | int] = {}
+    for at, name in enumerate(columns):
+        row[name] = result.estimate[at]
+        row[f"{name}_low"], row[f"{name}_high"] = bounds[:, at]
+    by_name = dict(zip(columns, result.draws.T, strict=True))
+    before, after = row["score_before"], row["score"]
+    row["ratio"] = after / before if before > 0 else np.nan
+    drawn = {
+        "ratio": by_name["score"] / np.maximum(by_name["score_before"], 1e-12),
+        "change": by_name["score"] - by_name["score_before"],
+        "margin_change": by_name["margin"] - by_name["margin_before"],
     }
+    row["change"] = after - before
+    row["margin_change"] = row["margin"] - row["margin_before"]
+    for name, draws in drawn.items():
+        row[f"{name}_low"], row[f"{name}_high"] = np.percentile(draws, [2.5, 97.5])
+    row["n_tokens"] = len(np.unique(pooled["index"]))
+    return row
 
 
 def _class_means(
-    spread: Float[Tensor, "tokens d_model"], label: np.ndarray
+    values: Float[Tensor, "tokens d_model"], classes: Int[np.ndarray, " tokens"]
 ) -> Float[Tensor, "classes d_model"]:
-    return torch.stack([spread[torch.as_tensor(label == c)].mean(0) for c in np.unique(label)])
+    """Row c is the mean of class c (zero where it has no token)."""
+    labels = torch.from_numpy(classes)
+    total = torch.zeros(int(classes.max()) + 1, values.shape[1]).index_add(0, labels, values)
+    size = torch.bincount(labels, minlength=len(total)).clamp_min(1)
+    return total / size[:, None]

@@ -7,7 +7,7 @@ edit is undone by reading M again.
 
 | operator | takes | gives | scale 1 is |
 |---|---|---|---|
-| remove | the part in the span of the directions | that part of another token of the residue | all |
+| remove | the part in the span of the directions | that of another token of the residue | all |
 | add | f_i | f_j (section 3.3: M + k (f_j - f_i)) | the contrast of the classes |
 | replace | the part in the span of the directions | the mean of that part in class j | all |
 | clamp | the latents of all residues, the SAE's error kept | latent j at its class's mean | all |

@@ -59,3 +59,12 @@ def readouts(model: LanguageModel, tokens: OrdinalTokens, layer: int, head: int)
             )
         )
     return out
+
+
+def margin(
+    logits: Float[Tensor, "sources candidates"], targets: Int[Tensor, " sources"]
+) -> Float[Tensor, " sources"]:
+    """The target's logit less the highest of the others: positive where the target is written."""
+    at = targets[:, None]
+    rivals = logits.scatter(1, at, float("-inf")).amax(1)
+    return logits.gather(1, at)[:, 0] - rivals
