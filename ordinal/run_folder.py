@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 
+VERIFIED = (
+    *("logits", "witnesses", "witness_summary", "importance", "importance_summary"),
+    *("ablation", "edits", "arithmetic", "rivals", "doses", "dose_effects", "planted"),
+)
+"""Tables of the verify step; those that the tokens cannot fill are empty."""
+
 OUTPUTS: dict[str, tuple[str, ...]] = {
     "heads": (
         "tokens",
@@ -41,9 +47,7 @@ OUTPUTS: dict[str, tuple[str, ...]] = {
         "vectors.safetensors",
     ),
     "verify": (
-        *(f"verification/{name}.parquet" for name in ("logits", "edits", "ablation", "arithmetic")),
-        *(f"verification/{name}.parquet" for name in ("witnesses", "witness_summary")),
-        *(f"verification/{name}.parquet" for name in ("importance", "importance_summary")),
+        *(f"verification/{name}.parquet" for name in VERIFIED),
         "summary.json",
     ),
     "report": ("report.html",),

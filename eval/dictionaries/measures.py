@@ -15,7 +15,7 @@ from eval.dictionaries.frontier import quality
 from eval.patching.ablation import ablation_table
 from eval.patching.arithmetic import arithmetic_edits
 from eval.patching.readout import Readout
-from eval.verdicts import residue_claims
+from eval.scorecard.features import residue_claims
 from features.activity import latent_activity
 from features.directions import sae_directions
 from features.labels import label_table
@@ -69,7 +69,8 @@ def measure(
     ]
     ablation = ablation_table(
         sets, activations, readouts, random_subspaces=random_subspaces, seed=seed
-    ).set_index("removed")
+    )
+    ablation = ablation[ablation["ablation"] == "mean"].set_index("removed")
     edits = _that_count(arithmetic_edits(sets, activations, readouts, seed=seed), modulus)
     share = bootstrap_means(residues[None] / modulus, np.arange(len(residues)), seed=seed)
     low, high = modulus * share.interval()[:, 0]

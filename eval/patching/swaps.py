@@ -1,5 +1,7 @@
 """The swap of index parts: one for each fold, with P_N fitted on the others."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Int
@@ -52,7 +54,8 @@ def random_swap(swap: Swap, *, seed: int = 0) -> Swap:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(len(swap.project), rank(swap), generator=generator)
     basis, _ = torch.linalg.qr(noise)
-    return Swap(swap.directions, swap.activations, basis @ basis.T, swap.donors)
+    directions = replace(swap.directions, source="random subspace")
+    return Swap(directions, swap.activations, basis @ basis.T, swap.donors)
 
 
 def _donors(activations: Activations, seed: int) -> Int[Tensor, " tokens"]:

@@ -55,6 +55,7 @@ def export_vectors(run: Run, out: Path | None = None) -> Path:
         modulus, member = catalog.metadata["modulus"], int(catalog.metadata["member"])
         arithmetic = run.table("edits")
         sae = (arithmetic["directions"] == "SAE") & (arithmetic["member"] == member)
+        sae &= arithmetic["operator"] == "add"
         mine = arithmetic[sae & (arithmetic["control"] == "none")]
         control = arithmetic[sae & (arithmetic["control"] == "random")]
         metadata["member"] = str(member)

@@ -8,17 +8,13 @@ import pandas as pd
 
 from features.cards.shown import short, with_interval
 from lm.errors import UsageError
+from ordinal.printed.scorecard import print_claims
 from ordinal.printed.tables import intervals, print_json, print_table
 from ordinal.run_folder import Run, open_run
 
 if TYPE_CHECKING:
     from ordinal.sweep import Sweep
 
-ELSEWHERE = (
-    "The SAE was trained elsewhere, maybe on all of these tokens. Held out means that its features "
-    "were chosen on four fifths of the numbers and confirmed on the rest."
-)
-"""What is true of an SAE that was not fitted here."""
 Q_VALUES = ("q_value", "q_held_out")
 
 
@@ -125,42 +121,6 @@ def print_features(run: Run, top: int, as_json: bool, label: str = "", sort: str
         "seeds."
     )
     print(textwrap.fill(key, 80))
-
-
-def print_claims(run: Run, as_json: bool) -> None:
-    """The scorecard: a line for each claim, and a table of the edits."""
-    claims = pd.DataFrame(run.read_json("summary.json")["claims"])
-    if as_json:
-        print_json("claims", claims)
-        return
-    holds = {"supported": "yes", "not supported": "NO", "not testable": "-"}
-    shown = claims.assign(
-        interval=intervals(claims, "value", "low", "high"), holds=claims["verdict"].map(holds)
-    )
-    columns = {"claim": "claim", "interval": "value [95%]", "control": "control", "n": "n"}
-    edits = shown["about"] == "arithmetic"
-    print_table(shown[~edits], columns | {"holds": "holds"}, f"{run.config.model}: claims")
-    if edits.any():
-        print_table(*_edit_table(run))
-    if run.config.pretrained is not None:
-        print(textwrap.fill(ELSEWHERE, 80))
-
-
-def _edit_table(run: Run) -> tuple[pd.DataFrame, dict[str, str], str]:
-    """Success of the edits, one row a task: each source of directions, and the random control."""
-    from eval.verdicts import headline_edits
-
-    rows = headline_edits(run.table("arithmetic"))
-    real = rows[rows["control"] == "none"]
-    wide = pd.DataFrame({"task": real["task"].unique()}).set_index("task")
-    for source, part in real.groupby("directions", sort=False):
-        part = part.set_index("task")
-        interval = intervals(part, "success", "success_low", "success_high")
-        wide[str(source)] = pd.Series(interval, index=part.index)
-    wide["random"] = rows[rows["control"] == "random"].groupby("task")["success"].max()
-    wide["n"] = real.groupby("task")["n_tokens"].min()  # a single SAE has fewer than its witnesses
-    title = "edits M(t) + k (f_j - f_i): share that give exactly the edited successor"
-    return wide.reset_index(), {name: name for name in ["task", *wide.columns]}, title
 
 
 def print_summary(run: Run) -> None:

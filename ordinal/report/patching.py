@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from eval.verdicts import EDIT_BAR, KEPT_BAR, LEFT_BAR, headline_edits
+from eval.scorecard.necessity import KEPT_BAR, LEFT_BAR
+from eval.scorecard.sufficiency import EDIT_BAR, headline_edits
 from ordinal.figures.ablation import digits_left, score_left
 from ordinal.figures.arithmetic import edit_success
 from ordinal.figures.ticks import number_ticks, outcomes, word_ticks
@@ -18,17 +19,20 @@ def ablation(run: Run) -> Section:
     table = run.table("ablation")
     if table.empty:
         return {}
-    columns = {"directions": "directions", "removed": "removed", "rank": "rank"}
+    columns = {"directions": "directions", "removed": "removed", "ablation": "to", "rank": "rank"}
     columns |= {"variance_removed": "variance removed", "score_before": "score before"}
     columns |= {"score": "score after", "ratio": "share left [95%]"}
+    columns |= {"margin_change": "change of margin, sd [95%]"}
     columns |= {"units_right": "units right", "tens_right": "tens right"}
+    columns |= {"restored": "own class given back", "restored_other": "another class given back"}
     columns |= {"n_tokens": "numbers", "n_subspaces": "subspaces"}
-    first = table["directions"].iloc[0]
+    with_ends = ["ratio", "margin_change", "restored", "restored_other"]
+    first, to_mean = table["directions"].iloc[0], table.loc[table["ablation"] == "mean"]
     return {
-        "left": score_left(table, (LEFT_BAR, KEPT_BAR)),
-        "digits": digits_left(table.loc[table["directions"] == first]),
+        "left": score_left(to_mean, (LEFT_BAR, KEPT_BAR)),
+        "digits": digits_left(to_mean.loc[to_mean["directions"] == first]),
         "source": first,
-        "table": from_frame(table, columns, ["ratio"], n_text=2),
+        "table": from_frame(table, columns, with_ends, n_text=3),
         "bars": (LEFT_BAR, KEPT_BAR),
     }
 
@@ -39,8 +43,9 @@ def arithmetic(run: Run) -> Section:
     if table.empty:
         return {}
     modulus = run.config.features.modulus
-    first = table["directions"].iloc[0]
-    mine = edits.loc[edits["directions"] == first]
+    adding = table.loc[table["operator"] == "add"]
+    first = adding["directions"].iloc[0]
+    mine = edits.loc[(edits["directions"] == first) & (edits["operator"] == "add")]
     cells = {name: outcomes(mine.loc[mine["control"] == name]) for name in ("none", "random")}
     numbers = {name: rows.loc[rows["task"] == "numbers"] for name, rows in cells.items()}
     words = {
@@ -60,8 +65,8 @@ def arithmetic(run: Run) -> Section:
         },
         "success": edit_success(headline_edits(table), EDIT_BAR),
         "source": first,
-        "sources": list(table["directions"].unique()),
-        "table": _arithmetic_table(table),
+        "sources": list(adding["directions"].unique()),
+        "table": _arithmetic_table(adding),
         "bar": EDIT_BAR,
         "n_edits": len(mine[mine["control"] == "none"]),
     }

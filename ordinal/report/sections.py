@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from eval.verdicts import HEAD_BAR
+from eval.scorecard.head import HEAD_BAR
 from ordinal.figures.activations import feature_activation
 from ordinal.figures.heads import head_map, readings, task_scores
 from ordinal.figures.logits import LARGEST, logit_map
@@ -21,7 +21,12 @@ from ordinal.report.tables import Table, from_frame, interval, number
 from ordinal.run_folder import Run
 
 Section = dict[str, Any]
-VERDICTS = {"supported": ("✓", "yes"), "not supported": ("✗", "no"), "not testable": ("○", "open")}
+VERDICTS = {
+    "supported": ("✓", "yes"),
+    "not supported": ("✗", "no"),
+    "inconclusive": ("?", "open"),
+    "not testable": ("○", "open"),
+}
 """Icon and CSS class of each verdict."""
 
 

@@ -4,11 +4,12 @@ import math
 from typing import TYPE_CHECKING, cast
 
 import pandas as pd
-from tqdm import tqdm
 
 from lm.errors import OrdinalError
 from lm.files import write_parquet
 from ordinal.run_folder import Run
+from ordinal.steps.judging import draw_up
+from ordinal.steps.patching import TABLES, patch, write_tables
 from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
@@ -20,67 +21,28 @@ if TYPE_CHECKING:
 
 def verify(run: Run) -> pd.DataFrame:
     """Put the directions through the successor head, and draw up the claims."""
-    from eval import verdicts
     from eval.patching.readout import readouts
     from lm.open import open_model
 
     model = open_model(run.config.model)
     same_model(run, model)
-    head, activations, catalog = run.head, run.activations, run.catalog
+    head, activations = run.head, run.activations
     read = readouts(model, activations.tokens, head.layer, head.head)
-    claims = verdicts.head_claims(head, run.table("baselines"))
     if run.config.verify.in_context:
-        claims.append(verdicts.context_claim(_in_context(run, read), head))
+        _in_context(run, read)
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")
-    modulus, seed = run.config.features.modulus, run.config.seed
-    if "not_testable" in catalog.metadata:
-        ablation = arithmetic = edits = pd.DataFrame()
+    if "not_testable" in run.catalog.metadata:
         compare_witnesses(run, model, read, None)
-        reason = catalog.metadata["not_testable"]
-        claims.append(verdicts.untestable("features", f"mod-{modulus} features", reason))
+        write_tables(run, {name: pd.DataFrame() for name in TABLES})
     else:
-        claims += verdicts.residue_claims(catalog.residue_table, modulus, seed=seed)
         sources = residue_directions(run)
         compare_witnesses(run, model, read, sources[0])
-        ablation, edits, arithmetic = _patch(run, read, sources)
-        claims += verdicts.ablation_claims(ablation, modulus)
-        claims += verdicts.arithmetic_claims(arithmetic)
-    write_parquet(edits, run.verification / "edits.parquet")
-    write_parquet(ablation, run.verification / "ablation.parquet")
-    write_parquet(arithmetic, run.verification / "arithmetic.parquet")
+        patch(run, read, sources)
+    claims = draw_up(run)
     run.forget_after("verify")
     rows = [{k: _plain(v) for k, v in claim._asdict().items()} for claim in claims]
     run.write_json("summary.json", {"model": run.config.model, "claims": rows})
     return pd.DataFrame(rows)
-
-
-def _patch(
-    run: Run, read: "list[Readout]", sources: "list[list[ResidueDirections]]"
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """SAE features, class means and a linear probe through the same ablations and edits."""
-    from eval.patching.ablation import ablation_table
-    from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
-
-    config, activations = run.config, run.activations
-    seed, modulus = config.seed, config.features.modulus
-    ablations, edits = [], []
-    for sets in tqdm(sources, "patching", leave=False, delay=1, disable=None):
-        ablations.append(
-            ablation_table(
-                sets,
-                activations,
-                read,
-                random_subspaces=config.verify.random_subspaces,
-                seed=seed,
-            )
-        )
-        edits.append(arithmetic_edits(sets, activations, read, seed=seed))
-    every_edit = pd.concat(edits, ignore_index=True)
-    return (
-        pd.concat(ablations, ignore_index=True),
-        every_edit,
-        arithmetic_table(every_edit, modulus, seed=seed),
-    )
 
 
 def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
@@ -97,14 +59,13 @@ def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
     ]
 
 
-def _in_context(run: Run, read: "list[Readout]") -> pd.DataFrame:
+def _in_context(run: Run, read: "list[Readout]") -> None:
     from eval.context.residual import context_table
     from lm.open import open_model
 
     model = cast("BridgedModel", open_model(run.config.model, route="bridged"))
     table = context_table(model, run.activations, read, seed=run.config.seed)
     write_parquet(table, run.verification / "context.parquet")
-    return table
 
 
 def head_logits(run: Run, read: "list[Readout]") -> pd.DataFrame:

@@ -7,7 +7,7 @@ from eval.dictionaries.measures import dictionary_table, measure
 from eval.patching.ablation import ablation_table
 from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
 from eval.patching.readout import readouts
-from eval.verdicts import headline_edits
+from eval.scorecard.sufficiency import headline_edits
 from features.activity import latent_activity
 from features.directions import sae_directions
 from lm.open import open_model
@@ -72,6 +72,7 @@ def test_the_figures_are_those_of_the_scorecard(compared) -> None:
     assert row["words"] == pytest.approx(real["success"].drop("numbers").mean())
     assert row["words_n"] == real["n_tokens"].drop("numbers").sum()
     ablation = ablation_table(sets, activations, read, random_subspaces=SUBSPACES)
-    expected = pd.Series(ablation.set_index("removed")["ratio"])
+    to_mean = ablation[ablation["ablation"] == "mean"]
+    expected = pd.Series(to_mean.set_index("removed")["ratio"])
     assert row["left"] == pytest.approx(expected["mod-10"])
     assert row["left_random"] == pytest.approx(expected["random, variance matched"])

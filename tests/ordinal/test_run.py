@@ -31,7 +31,8 @@ def test_the_planted_head_features_and_edits_are_found(finished: Run, planted) -
     assert found.loc["W_E + M(t) without head", "verdict"] == "supported"
     assert found.loc["edit numbers, class means", "value"] > 0.9
     assert found.loc["edit numbers, SAE", "value"] > 0.9
-    ablation = finished.table("ablation").set_index(["directions", "removed"])
+    ablation = finished.table("ablation")
+    ablation = ablation[ablation["ablation"] == "mean"].set_index(["directions", "removed"])
     for source in ("SAE", "class means"):
         random = ablation.loc[(source, "random, variance matched"), "ratio"]
         assert ablation.loc[(source, "mod-10"), "ratio_high"] < random
@@ -93,12 +94,12 @@ def test_training_again_forgets_what_was_made_of_the_old_saes(copy: Run) -> None
 
 
 def test_an_interrupted_step_leaves_the_run_usable(copy: Run, monkeypatch) -> None:
-    import eval.patching.arithmetic
+    import eval.patching.edits
 
     def stop(*_, **__) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(eval.patching.arithmetic, "arithmetic_edits", stop)
+    monkeypatch.setattr(eval.patching.edits, "operator_edits", stop)
     (copy.folder / "summary.json").unlink()
     with pytest.raises(KeyboardInterrupt):
         steps.run_missing(copy)

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from eval.verdicts import Claim, residue_claims
+from eval.scorecard.claim import Claim
+from eval.scorecard.features import residue_claims
 
 
 def held_out(hits: list[list[int]]) -> Claim:
