@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 from lm.files import replacing
 from ordinal.figures.style import TEMPLATES, task_name
 from ordinal.report import patching, sections
+from ordinal.report.operators import operators
 from ordinal.report.structure import structure
 from ordinal.run_folder import Run
 
@@ -24,6 +25,7 @@ SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (
     sections.features,
     patching.ablation,
     patching.arithmetic,
+    operators,
     structure,
     sections.order,
 )
