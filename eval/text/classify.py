@@ -3,8 +3,8 @@
 Rules see texts alone: the few tokens that the head attends to most, all that stands before, and
 the next token. A token cut out of a word stands for its word, too: `19|45` is 1945.
 
-- `succession`: the next token comes right after an attended one in an ordinal task (`lm/tasks.yaml`;
-  any whole number), spelling apart. Not across tasks: from `twelve` to `13` is a translation, too.
+- `succession`: the next token comes right after an attended one in an ordinal task, spelling
+  apart. Not across tasks: from `twelve` to `13` is a translation, too.
 - `copying`: it is the attended one, up to space and capitals.
 - `acronym`: it is the part of an acronym in capitals whose words have these initials, and the head
   attends to one of these words: `Head` where `H` ends `Successor Head (SH`.
@@ -17,7 +17,7 @@ of all pairs of numbers, so it counts only where none of the first three does.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -30,6 +30,12 @@ LEAST_WEIGHT = 0.1
 """Attention below which a token is not looked at."""
 UNORDERED = ("letters",)
 """Tasks in which later is not greater."""
+FURTHER = {
+    "ordinal_words": "first second third fourth fifth sixth seventh eighth ninth tenth eleventh "
+    "twelfth thirteenth fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth",
+    "roman_numerals": "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX",
+}
+"""Tasks of `lm/tasks.yaml` that text carries further; of numbers, it has any."""
 SMALL_WORDS = frozenset("a an and for in of on the to".split())
 """Words that acronyms may leave out."""
 AROUND = 8
@@ -111,21 +117,12 @@ def following(pieces: Sequence[str], at: int) -> Following:
     return Following(pieces[at + 1], "", 0, "")
 
 
-def classify(
-    reading: Reading, following: Following, tasks: Mapping[str, OrdinalTask] | None = None
-) -> str:
-    """The class of a case: one of `CLASSES`.
-
-    Args:
-        reading: what the head reads.
-        following: the next token.
-        tasks: the ordinal tasks; the paper's by default.
-    """
-    tasks = _paper_tasks() if tasks is None else tasks
+def classify(reading: Reading, following: Following) -> str:
+    """The class of a case, one of `CLASSES`: what the head reads, and the next token."""
     later = False
     for attended in reading.attended:
         pairs = list(_compared(reading, attended, following))
-        steps = [_step(a, b, tasks) for a, b in pairs]
+        steps = [_step(a, b) for a, b in pairs]
         if "successor" in steps:
             return "succession"
         if _same(attended.token, following.token) or any(a == b for a, b in pairs):
@@ -139,7 +136,7 @@ def classify(
 def _compared(
     reading: Reading, attended: Attended, following: Following
 ) -> Iterator[tuple[str, str]]:
-    """The two words in lower case and, where they are cut out of numbers, the two tokens' digits."""
+    """The two words in lower case; of numbers that are cut in two, the two tokens' digits, too."""
     if attended.word is None or not following.word or _continued(reading, attended, following):
         return
     yield reading.words[attended.word].casefold(), following.word.casefold()
@@ -153,17 +150,17 @@ def _continued(reading: Reading, attended: Attended, following: Following) -> bo
     return last and reading.unfinished and following.before > 0
 
 
-def _step(a: str, b: str, tasks: Mapping[str, OrdinalTask]) -> str:
+def _step(a: str, b: str) -> str:
     """`successor` or `later`, from a to b, or nothing."""
     if a.isdigit() and b.isdigit():
         if max(len(a), len(b)) > LONGEST_NUMBER or int(b) <= int(a):
             return ""
         return "successor" if int(b) == int(a) + 1 else "later"
     found = ""
-    for name, task in tasks.items():
-        places = _places(task)
+    for name, order in _orders().items():
+        places = order.places
         if a in places and b in places:
-            if task.following(places[a]) == places[b]:
+            if order.task.following(places[a]) == places[b]:
                 return "successor"
             if name not in UNORDERED and places[b] > places[a]:
                 found = "later"
@@ -193,15 +190,20 @@ def _is_acronym(reading: Reading, attended: Attended, following: Following) -> b
     return False
 
 
-@cache
-def _paper_tasks() -> dict[str, OrdinalTask]:
-    return load_tasks()
+class _Order(NamedTuple):
+    task: OrdinalTask
+    places: dict[str, int]
+    """The index of each word, in lower case."""
 
 
 @cache
-def _places(task: OrdinalTask) -> dict[str, int]:
-    """The index of each of a task's words, in lower case."""
-    return {text.strip().casefold(): index for index, _, text in task.spellings()}
+def _orders() -> dict[str, _Order]:
+    longer = {name: OrdinalTask(elements=tuple(words.split())) for name, words in FURTHER.items()}
+    return {
+        name: _Order(task, {text.strip().casefold(): i for i, _, text in task.spellings()})
+        for name, task in (load_tasks() | longer).items()
+        if task.elements
+    }
 
 
 def _same(a: str, b: str) -> bool:

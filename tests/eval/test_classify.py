@@ -81,3 +81,44 @@ ELEVEN = {
 def test_eleven_cases_of_known_class(name: str) -> None:
     expected, pieces, at, attended = ELEVEN[name]
     assert classify(read(pieces[: at + 1], attended), following(pieces, at)) == expected
+
+
+@pytest.mark.parametrize(
+    ("expected", "pieces", "at", "attended"),
+    [
+        # The more attended of two explanations, though it is the later element of the list.
+        ("succession", ["10", ",", "11", ",", "12"], 3, [(0, 0.5), (2, 0.4)]),
+        ("copying", [" 3", " 2", " then", " 3"], 2, [(0, 0.6), (1, 0.3)]),
+        ("succession", [" 3", " 2", " then", " 3"], 2, [(0, 0.3), (1, 0.6)]),
+        # Hardly attended to.
+        ("other", [" Monday", " and", " Tuesday"], 1, [(1, 0.9), (0, 0.05)]),
+        # A cycle, forms of one task, and two tasks.
+        ("succession", [" December", ",", " january"], 1, [(0, 0.9)]),
+        ("other", [" twelve", " or", " 13"], 1, [(0, 0.9)]),
+        ("succession", [" III", " and", " IV"], 1, [(0, 0.9)]),
+        # Letters within words, and an article, are no letters of a list.
+        ("other", [" b", "read", " c", "akes"], 1, [(0, 0.9)]),
+        ("other", [" Anna", "'s", " t"], 1, [(1, 0.9)]),
+        ("other", [" a", " thing", " I"], 1, [(0, 0.9)]),
+        ("succession", ["\n", "a", ")", " river", "\n", "b", ")"], 4, [(1, 0.9)]),
+        # Numbers cut in two: the word decides, or the tokens themselves.
+        ("succession", [" 19", "45", " to", " 19", "46"], 3, [(1, 0.9)]),
+        ("greater-than", [" 19", "14", "–", "18", "."], 2, [(1, 0.9)]),
+        ("other", [" 19", "45"], 0, [(0, 0.9)]),
+        # Capitals, small words left out, a plural; and initials that no word here has.
+        ("acronym", [" Depart", "ment", " of", " State", " (", "DS", ")"], 4, [(1, 0.9)]),
+        ("acronym", [" large", " language", " models", " (", "LL", "Ms", ")"], 4, [(2, 0.9)]),
+        ("other", [" World", " Health", " (", "wh", "o"], 2, [(0, 0.9)]),
+        ("other", [" World", " Bank", " (", "WHO"], 2, [(0, 0.9)]),
+        # Marks and line breaks are copied; one is not the other.
+        ("copying", [",", " x", ","], 1, [(0, 0.9)]),
+        ("other", [" ", "x", "\n"], 1, [(0, 0.9)]),
+    ],
+)
+def test_rules_and_their_order(expected, pieces, at, attended) -> None:
+    assert classify(read(pieces[: at + 1], attended), following(pieces, at)) == expected
+
+
+def test_numbers_too_long_to_be_counted_are_other() -> None:
+    pieces = ["9" * 5000, " ", "1" + "0" * 5000]
+    assert classify(read(pieces[:2], [(0, 1.0)]), following(pieces, 1)) == "other"
