@@ -139,6 +139,9 @@ def ablation_effects(
     written = [model.attention(layer).W_O for layer in range(info.n_layers)]
     wanted = [*outputs, *{patterns[layer] for layer, _ in heads}, stream, SCALE]
     flat = [layer * info.n_heads + head for layer, head in heads]
+    kernels = {
+        at: written[layer][head] @ readout.T for at, (layer, head) in zip(flat, heads, strict=True)
+    }
     parts: list[Effects] = []
     for batch in tqdm(_batches(ids), "natural text", leave=False, delay=2, disable=None):
         logits, cache = model.bridge.run_with_cache(batch, names_filter=wanted)
@@ -148,6 +151,7 @@ def ablation_effects(
         ablation = _Ablation(
             deviations=z.view(info.n_layers, -1, info.n_heads, info.d_head) - means[:, None],
             written=written,
+            kernels=kernels,
             readout=readout,
             scale=cache[SCALE][:, :-1].flatten(0, 1).float(),
             log_p=logits[:, :-1].flatten(0, 1).float().log_softmax(-1),
@@ -169,6 +173,8 @@ class _Ablation(NamedTuple):
     deviations: Float[Tensor, "layers rows heads d_head"]
     """Of z from its mean."""
     written: list[Float[Tensor, "heads d_head d_model"]]
+    kernels: dict[int, Float[Tensor, "d_head vocabulary"]]
+    """From z to logits, of the heads that are asked for at every row."""
     readout: Float[Tensor, "vocabulary d_model"]
     scale: Float[Tensor, "rows 1"]
     log_p: Float[Tensor, "rows vocabulary"]
@@ -188,16 +194,33 @@ class _Ablation(NamedTuple):
         self, asked: Bool[Tensor, "rows all_heads"], known: Float[Tensor, "rows all_heads"]
     ) -> None:
         """Fill in the changes that are asked for and not known yet."""
-        n_heads = self.deviations.shape[2]
-        step = max(1, LOGITS_AT_ONCE // len(self.readout))
         missing = asked & known.isnan()
-        for at in missing.any(0).nonzero().flatten().tolist():
-            layer, head = divmod(at, n_heads)
+        step = max(1, LOGITS_AT_ONCE // len(self.readout))
+        for at, kernel in self.kernels.items():
             for rows in missing[:, at].nonzero().flatten().split(step):
-                output = self.deviations[layer, rows, head] @ self.written[layer][head]
-                change = -(output / self.scale[rows]) @ self.readout.T
-                own = change.gather(1, self.target[rows, None])[:, 0]
-                known[rows, at] = (change + self.log_p[rows]).logsumexp(-1) - own
+                known[rows, at] = self._change(rows, self._less(rows, at) @ kernel)
+            missing[:, at] = False
+        # Few rows of many heads: a product for each head would read the unembedding as often.
+        rows, heads = missing.nonzero().T
+        less = torch.empty(len(rows), self.readout.shape[1])
+        for at in heads.unique().tolist():
+            layer, head = divmod(at, self.deviations.shape[2])
+            less[heads == at] = self._less(rows[heads == at], at) @ self.written[layer][head]
+        for part in torch.arange(len(rows)).split(step):
+            change = self._change(rows[part], less[part] @ self.readout.T)
+            known[rows[part], heads[part]] = change
+
+    def _less(self, rows: Int[Tensor, " some"], at: int) -> Float[Tensor, "some d_head"]:
+        """What ablation takes from a head's z, under the norm's scale."""
+        layer, head = divmod(at, self.deviations.shape[2])
+        return -self.deviations[layer, rows, head] / self.scale[rows]
+
+    def _change(
+        self, rows: Int[Tensor, " some"], logits: Float[Tensor, "some vocabulary"]
+    ) -> Float[Tensor, " some"]:
+        """Of the loss, when the logits change by this."""
+        own = logits.gather(1, self.target[rows, None])[:, 0]
+        return logits.add_(self.log_p[rows]).logsumexp(-1) - own
 
 
 def _compared(ablation: _Ablation, heads: list[int]) -> list[tuple[Tensor, Tensor, Tensor]]:
