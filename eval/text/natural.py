@@ -1,17 +1,15 @@
 """What the successor head does in natural text, in tables (Successor Heads, section 4)."""
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from jaxtyping import Bool, Float, Int
-from tokenizers import Tokenizer
 
-from eval.text.classify import CLASSES, Following, Reading, classify, following, read
+from eval.text.cases import Cases, token_texts, where_succession
+from eval.text.classify import CLASSES
 from eval.text.contexts import Contexts
-from eval.text.effects import Effects, Head, HeadEffects, cross_fitted_effects
+from eval.text.effects import Head, cross_fitted_effects
 from eval.text.lists import list_wins
 from features.statistics import bootstrap_means
 
@@ -20,8 +18,6 @@ if TYPE_CHECKING:
 
 PERMUTATIONS = 100
 """Behind each base rate."""
-EXCERPT = 16
-"""Tokens before the next one."""
 CASES = {
     "outcome": "str", "context": "int64", "position": "int64", "class": "str",
     "loss_change": "float64", "loss": "float64", "source_position": "int64", "source": "str",
@@ -50,8 +46,9 @@ class NaturalText(NamedTuple):
     again); `permuted` and `permuted_95`, mean and 95th percentile of the same share with the next
     tokens permuted among these cases; `of_loss`, the class's share of the sum of these cases'
     changes of loss, with its interval; `n` cases in `n_contexts`. And the share of `win` and
-    `loss` among all `positions`, and of `win` among the prompts of numbered `lists` (there a
-    context is a prompt)."""
+    `loss` among all `positions`, of `win` among all `successions` (positions of that class by what
+    the head reads, won or not), and of `win` among the prompts of numbered `lists` (there a context
+    is a prompt)."""
 
 
 def natural_text(
@@ -93,19 +90,24 @@ def natural_text(
     for role, at in roles.items():
         own = effects.heads[at]
         named: dict[str, Any] = {"role": role, "layer": at[0], "head": at[1]}
-        for outcome, where in (("win", own.wins), ("loss", own.loses)):
-            every = where.numpy()
-            context = np.repeat(np.arange(len(every)), every.shape[1])
-            share = _shares(every.reshape(1, -1), context, seed)[0]
-            rows.append(named | {"among": "positions", "class": outcome} | share)
-            found = _Cases.of(texts, own, every)
-            among = {"win": "wins", "loss": "losses"}[outcome]
-            rows += [named | {"among": among} | row for row in found.shares(rng, seed)]
+        wins, loses = own.wins.numpy(), own.loses.numpy()
+        context = np.indices(wins.shape)[0]
+        successions = where_succession(texts, own)
+        rows += [
+            named | {"among": "positions", "class": "win"} | _share(wins, context, seed),
+            named | {"among": "positions", "class": "loss"} | _share(loses, context, seed),
+            named
+            | {"among": "successions", "class": "win"}
+            | _share(wins[successions], context[successions], seed),
+        ]
+        for outcome, among, where in (("win", "wins", wins), ("loss", "losses", loses)):
+            found = Cases.of(texts, own, where)
+            rows += [named | {"among": among} | row for row in _class_shares(found, rng, seed)]
             if role == "successor head":
                 cases += [{"outcome": outcome} | row for row in found.rows(texts, effects, own)]
-        if len(lists[at]):
-            won = lists[at].numpy()
-            share = _shares(won[None], np.arange(len(won)), seed)[0]
+        won = lists[at].numpy()
+        if len(won):
+            share = _share(won, np.arange(len(won)), seed)
             rows.append(named | {"among": "lists", "class": "win"} | share)
     return NaturalText(_typed(cases, CASES), _typed(rows, SHARES))
 
@@ -119,95 +121,23 @@ def _typed(rows: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(columns)).astype(columns)
 
 
-def token_texts(tokenizer: Tokenizer, ids: Int[torch.Tensor, "contexts length"]) -> list[list[str]]:
-    """Each token as it stands in the text, with its space."""
-    texts = {}
-    for token in ids.unique().tolist():
-        piece = tokenizer.id_to_token(token) or ""
-        spaced = "▁" in piece  # decoding would take the space off
-        texts[token] = (
-            piece.replace("▁", " ")
-            if spaced
-            else tokenizer.decode([token], skip_special_tokens=False)
-        )
-    return [[texts[token] for token in row] for row in ids.tolist()]
+def _class_shares(cases: Cases, rng: np.random.Generator, seed: int) -> list[dict[str, Any]]:
+    """One row for each class."""
+    kinds, n = np.arange(len(CLASSES))[:, None], len(cases.readings)
+    found = cases.classes(range(n)) == kinds
+    rows = _shares(found, cases.context, seed)
+    if n:
+        orders = [rng.permutation(n).tolist() for _ in range(PERMUTATIONS)]
+        permuted = np.stack([(cases.classes(order) == kinds).mean(1) for order in orders])
+        high = np.percentile(permuted, 95, axis=0)
+        for kind, row in enumerate(rows):
+            row |= {"permuted": permuted[:, kind].mean(), "permuted_95": high[kind]}
+            row |= _of_loss(found[kind], cases.change, cases.context, seed)
+    return [{"class": name} | row for name, row in zip(CLASSES, rows, strict=True)]
 
 
-class _Cases(NamedTuple):
-    """The positions that one head wins, or loses, each with what it reads and what follows."""
-
-    context: Int[np.ndarray, " cases"]
-    position: Int[np.ndarray, " cases"]
-    change: Float[np.ndarray, " cases"]
-    readings: list[Reading]
-    followings: list[Following]
-
-    @classmethod
-    def of(
-        cls,
-        texts: Sequence[Sequence[str]],
-        own: HeadEffects,
-        where: Bool[np.ndarray, "contexts predictions"],
-    ) -> "_Cases":
-        context, position = np.nonzero(where)
-        readings, followings = [], []
-        for row, at in zip(context.tolist(), position.tolist(), strict=True):
-            attended, weights = own.attended[row, at].tolist(), own.attention[row, at].tolist()
-            attention = [pair for pair in zip(attended, weights, strict=True) if pair[0] <= at]
-            readings.append(read(texts[row][: at + 1], attention))
-            followings.append(following(texts[row], at))
-        return cls(context, position, own.change.numpy()[where], readings, followings)
-
-    def classes(self, order: Iterable[int]) -> Int[np.ndarray, " cases"]:
-        """The class of each, as its place in `CLASSES`, with the next tokens in this order."""
-        pairs = zip(self.readings, order, strict=True)
-        names = [classify(reading, self.followings[i]) for reading, i in pairs]
-        return np.array([CLASSES.index(name) for name in names], dtype=int)
-
-    def shares(self, rng: np.random.Generator, seed: int) -> list[dict[str, Any]]:
-        """One row for each class."""
-        kinds, n = np.arange(len(CLASSES))[:, None], len(self.readings)
-        found = self.classes(range(n)) == kinds
-        rows = _shares(found, self.context, seed)
-        if n:
-            orders = [rng.permutation(n).tolist() for _ in range(PERMUTATIONS)]
-            permuted = np.stack([(self.classes(order) == kinds).mean(1) for order in orders])
-            high = np.percentile(permuted, 95, axis=0)
-            for kind, row in enumerate(rows):
-                row |= {"permuted": permuted[:, kind].mean(), "permuted_95": high[kind]}
-                row |= _of_loss(found[kind], self.change, self.context, seed)
-        return [{"class": name} | row for name, row in zip(CLASSES, rows, strict=True)]
-
-    def rows(
-        self, texts: Sequence[Sequence[str]], effects: Effects, own: HeadEffects
-    ) -> list[dict[str, Any]]:
-        """One row for each case."""
-        kinds = self.classes(range(len(self.readings)))
-        rows = []
-        for case, change in enumerate(self.change.tolist()):
-            row, at = int(self.context[case]), int(self.position[case])
-            pieces, source = texts[row], int(own.attended[row, at, 0])
-            weights = zip(
-                self.readings[case].attended, own.attention[row, at].tolist(), strict=False
-            )
-            before = "".join(pieces[max(0, at + 1 - EXCERPT) : at + 1])
-            rows.append(
-                {
-                    "context": row,
-                    "position": at,
-                    "class": CLASSES[kinds[case]],
-                    "loss_change": change,
-                    "loss": float(effects.loss[row, at]),
-                    "source_position": source,
-                    "source": pieces[source],
-                    "attention": float(own.attention[row, at, 0]),
-                    "attended": ", ".join(f"{a.token} {weight:.2f}" for a, weight in weights),
-                    "current": pieces[at],
-                    "next": pieces[at + 1],
-                    "excerpt": f"{before}«{pieces[at + 1]}»",
-                }
-            )
-        return rows
+def _share(found: Bool[np.ndarray, "..."], context: np.ndarray, seed: int) -> dict[str, Any]:
+    return _shares(found.reshape(1, -1), context.flatten(), seed)[0]
 
 
 def _shares(

@@ -25,7 +25,7 @@ def print_text(run: Run) -> None:
     mine, others = heads[0], heads[1:]
     wins = mine["positions", "win"]
     beside = ", ".join(
-        f"{name} {short(rows['positions', 'win']['share'])}"
+        f"{name} {_short(rows['positions', 'win']['share'])}"
         for name, rows in zip(names[1:], others, strict=True)
     )
     print(f"in text: {names[0]} wins {_interval(wins)} of {wins['n']} positions ({beside})")
@@ -34,10 +34,10 @@ def print_text(run: Run) -> None:
     headings = [f"{n} wins", "share [95%]", "of loss saved", "permuted", *names[1:]]
     print(_line(headings))
     for kind, row in kinds.items():
-        controls = [short(rows["wins", kind]["share"]) for rows in others]
+        controls = [_short(rows["wins", kind]["share"]) for rows in others]
         saved = with_interval(row["of_loss"], row["of_loss_low"], row["of_loss_high"])
-        saved = short(row["of_loss"]) if pd.isna(row["of_loss_low"]) else saved
-        cells = [kind, _interval(row), saved, short(row["permuted"]), *controls]
+        saved = _short(row["of_loss"]) if pd.isna(row["of_loss_low"]) else saved
+        cells = [kind, _interval(row), saved, _short(row["permuted"]), *controls]
         missed = kind == "succession" and not row["share_low"] > row["permuted_95"]
         print(_line(cells) + ("  NO" if missed else ""))
     if ("lists", "win") in mine:
@@ -51,6 +51,10 @@ def print_text(run: Run) -> None:
 
 def _rows(table: pd.DataFrame) -> dict[tuple[str, str], Row]:
     return {(row["among"], row["class"]): dict(row) for row in table.to_dict("records")}
+
+
+def _short(value: float) -> str:
+    return "-" if pd.isna(value) else short(value)
 
 
 def _interval(row: Row) -> str:

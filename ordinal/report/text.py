@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from eval.text.classify import CLASSES
 from ordinal.report.sections import Section
 from ordinal.report.tables import Table, from_frame, interval, number
 from ordinal.run_folder import Run
@@ -33,7 +34,8 @@ def text(run: Run) -> Section:
         "positions": _positions(shares),
         "wins": _classes(shares, "wins"),
         "losses": _classes(shares, "losses"),
-        "lists": None if lists.empty else _lists(lists),
+        "successions": _heads(shares[shares["among"] == "successions"], "successions"),
+        "lists": None if lists.empty else _heads(lists, "prompts"),
         "examples": {
             outcome: _examples(cases[cases["outcome"] == outcome], run.config.seed)
             for outcome in ("win", "loss")
@@ -71,23 +73,23 @@ def _classes(shares: pd.DataFrame, among: str) -> Table:
         beside = [_interval(other.loc[row["class"]]) for other in others]
         cells = [_interval(row), interval(*saved), *controls, *beside]
         rows.append([row["class"], *cells, number(int(row["n"]))])
-    headings = ["class", "share [95%]", "of the loss [95%]", "next permuted, mean", "95%"]
+    headings = ["class", "share [95%]", "of the change of loss [95%]", "next permuted, mean", "95%"]
     headings += [f"{_name(other.iloc[0])} [95%]" for other in others]
     return Table([*headings, among], rows)
 
 
-def _lists(lists: pd.DataFrame) -> Table:
-    rows = [[_name(row), _interval(row), number(int(row["n"]))] for _, row in lists.iterrows()]
-    return Table(["head", "wins [95%]", "prompts"], rows)
+def _heads(found: pd.DataFrame, of: str) -> Table:
+    rows = [[_name(row), _interval(row), number(int(row["n"]))] for _, row in found.iterrows()]
+    return Table(["head", "wins [95%]", of], rows)
 
 
 def _examples(cases: pd.DataFrame, seed: int) -> Table:
     """A few of each class at random, so that they are what the class is like."""
     drawn = [
         found.sample(min(EXAMPLES, len(found)), random_state=seed).sort_index()
-        for _, found in cases.groupby("class", sort=False)
+        for found in (cases[cases["class"] == name] for name in CLASSES)
     ]
-    chosen = pd.concat(drawn) if drawn else cases
+    chosen = pd.concat(drawn)
     shown = chosen.assign(
         **{
             column: chosen[column].str.replace("\n", LINE_BREAK)

@@ -77,6 +77,20 @@ def test_succession_that_is_not_above_chance_is_marked(studied: Run, tmp_path: P
     assert "not shown to be above chance" in section(run).words
 
 
+def test_a_head_that_never_wins_has_no_shares(studied: Run, tmp_path: Path, capsys) -> None:
+    run = Run(Path(shutil.copytree(studied.folder, tmp_path / "run")), studied.config)
+    shares = run.table("text_shares")
+    never = (shares["role"] == "random head") & (shares["among"] == "wins")
+    measured = [name for name in shares if shares[name].dtype == float]
+    shares.loc[never, measured] = float("nan")
+    shares.loc[never, ["n", "n_contexts"]] = 0
+    shares.to_parquet(run.verification / "text_shares.parquet")
+    print_text(run)
+    rows = capsys.readouterr().out.splitlines()[2:7]
+    assert all(row.endswith("-") for row in rows)
+    assert "nan" not in section(run).words
+
+
 def test_the_report_says_what_the_tables_say_and_shows_cases(studied: Run) -> None:
     page = section(studied)
     shares = studied.table("text_shares")
