@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LENGTH = 512
 """Tokens of a context, where the model reads as many."""
 CONTEXTS = 128
-END = "<|endoftext|>"
+END, UNKNOWN = "<|endoftext|>", "<unk>"
+MOST_UNKNOWN = 0.5
+"""Share of unknown tokens above which a text is refused."""
 BLOCK = 2**16
 """Characters of a file that are tokenized at once."""
 SUFFIXES = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
@@ -62,8 +64,8 @@ def text_contexts(
 
     Raises:
         UsageError: there is no such file and no such dataset, or the hub cannot be reached.
-        OrdinalError: the text is empty, too short for two contexts, not UTF-8, or has no column
-            `text`.
+        OrdinalError: the text is empty, too short for two contexts, not UTF-8, in words that the
+            model does not have, or without a column `text`.
     """
     length = min(LENGTH, model.info.n_ctx)
     if text is None:
@@ -85,6 +87,13 @@ def text_contexts(
             "mean is taken over other contexts than those it is judged on. Give a longer text."
         )
     model.info.check_tokens(rows.flatten())
+    unknown = model.tokenizer.token_to_id(UNKNOWN)
+    share = (rows == unknown).float().mean().item() if unknown is not None else 0.0
+    if share > MOST_UNKNOWN:
+        raise OrdinalError(
+            f"{text} is {share:.0%} words that the vocabulary of {model.info.name} does not have, "
+            "so there is little to read. Give a text in its words, or study another model."
+        )
     first = torch.tensor(start, dtype=torch.long).expand(len(rows), -1)
     return Contexts(torch.cat([first, rows], 1), text)
 

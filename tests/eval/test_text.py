@@ -281,6 +281,11 @@ def test_a_text_of_one_s_own(suffix, counting: BridgedModel, tmp_path):
         ("empty.txt", b"", "is empty"),
         ("short.txt", b"12 apple 13 river", "has 4 tokens. Two contexts of 64"),
         ("latin.txt", "Käse ".encode("latin-1") * 99, "is not UTF-8"),
+        (
+            "english.txt",
+            b"Nothing that it ever learned. " * 99,
+            "words that the vocabulary of count",
+        ),
         ("rows.jsonl", b'{"body": "12 apple"}\n', "no column `text` of words, but body"),
         ("broken.jsonl", b"{nope", "cannot be read"),
         ("broken.parquet", b"nope", "cannot be read"),
