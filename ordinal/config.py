@@ -54,6 +54,11 @@ class VerifyConfig(_Section):
     """Controls of matched variance for each set of directions."""
     in_context: bool = True
     """Also read the head in context, which loads the whole model in float32."""
+    text: str | None = None
+    """Natural text to study the head in: a text file, or the name of a dataset on the hub. By
+    default fresh documents of the embedded model's corpus, for that model alone."""
+    text_contexts: Annotated[int, Field(ge=2)] = 128
+    """Contexts of that text (the paper: 128 of 512 tokens)."""
 
 
 class TrackingConfig(_Section):
