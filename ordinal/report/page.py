@@ -14,6 +14,7 @@ from ordinal.figures.style import TEMPLATES, task_name
 from ordinal.report import patching, sections
 from ordinal.report.operators import operators
 from ordinal.report.structure import structure
+from ordinal.report.text import text
 from ordinal.run_folder import Run
 
 HERE = Path(__file__).parent
@@ -26,6 +27,7 @@ SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (
     patching.ablation,
     patching.arithmetic,
     operators,
+    text,
     structure,
     sections.order,
 )

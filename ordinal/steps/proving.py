@@ -10,6 +10,7 @@ from lm.files import write_parquet
 from ordinal.run_folder import Run
 from ordinal.steps.judging import draw_up
 from ordinal.steps.patching import TABLES, patch, write_tables
+from ordinal.steps.reading import study_text
 from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ def verify(run: Run) -> pd.DataFrame:
     head, activations = run.head, run.activations
     read = readouts(model, activations.tokens, head.layer, head.head)
     if run.config.verify.in_context:
-        _in_context(run, read)
+        bridged = cast("BridgedModel", open_model(run.config.model, route="bridged"))
+        _in_context(run, bridged, read)
+        study_text(run, bridged)
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")
     if "not_testable" in run.catalog.metadata:
         compare_witnesses(run, model, read, None)
@@ -59,11 +62,9 @@ def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
     ]
 
 
-def _in_context(run: Run, read: "list[Readout]") -> None:
+def _in_context(run: Run, model: "BridgedModel", read: "list[Readout]") -> None:
     from eval.context.residual import context_table
-    from lm.open import open_model
 
-    model = cast("BridgedModel", open_model(run.config.model, route="bridged"))
     table = context_table(model, run.activations, read, seed=run.config.seed)
     write_parquet(table, run.verification / "context.parquet")
 
