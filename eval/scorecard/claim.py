@@ -31,7 +31,7 @@ class Claim(NamedTuple):
     """Where it is about one task: its name."""
 
 
-class Test(NamedTuple):
+class Comparison(NamedTuple):
     """The interval of a figure, and the side of the bar where it should lie."""
 
     low: float
@@ -48,7 +48,7 @@ class Test(NamedTuple):
         return self.high <= self.bar if self.side == "above" else self.low >= self.bar
 
 
-def verdict(tests: Sequence[Test]) -> Verdict:
+def verdict(tests: Sequence[Comparison]) -> Verdict:
     """Supported if all clear, not supported if one fails. What has no interval decides nothing."""
     if all(test.clears for test in tests):
         return "supported"
@@ -62,7 +62,7 @@ def judged(
     control: str,
     n: float,
     bar: str,
-    tests: Sequence[Test],
+    tests: Sequence[Comparison],
     **which: str,
 ) -> Claim:
     """A claim with the verdict of its tests."""

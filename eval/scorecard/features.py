@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from eval.scorecard.claim import Claim, Test, interval, judged, row, untestable
+from eval.scorecard.claim import Claim, Comparison, interval, judged, row, untestable
 from features.cards.shown import short
 from features.residues import GOOD
 from features.statistics import bootstrap_means
@@ -48,8 +48,8 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
             f"above {MEMBERS_BAR:.0%} of members (over all numbers, held out or not), no good "
             "latent for the other moduli",
             [
-                Test(share_low, share_high, "above", MEMBERS_BAR),
-                Test(others, others, "below", 1),
+                Comparison(share_low, share_high, "above", MEMBERS_BAR),
+                Comparison(others, others, "below", 1),
             ],
         ),
         judged(
@@ -59,7 +59,7 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
             f"worst {short(each.min())}, chance {short(1 / modulus)}",
             int(pooled[2].sum()),
             f"mean over residues above {GOOD} (interval: over {over})",
-            [Test(low, high, "above", GOOD)],
+            [Comparison(low, high, "above", GOOD)],
         ),
     ]
 
@@ -79,7 +79,7 @@ def stability_claim(structure: dict[str, pd.DataFrame], modulus: int) -> Claim:
         f"random {short(random['cosine'])}",
         own["n"],
         f"above {MATCHED}, and above random directions' interval",
-        [Test(*values[1:], "above", bar) for bar in (MATCHED, random["cosine_high"])],
+        [Comparison(*values[1:], "above", bar) for bar in (MATCHED, random["cosine_high"])],
     )
 
 
@@ -105,7 +105,7 @@ def reliability_claim(edits: pd.DataFrame, *, seed: int = 0) -> Claim:
         f"random {short(random.estimate[0])}",
         both["none"]["text"].nunique(),
         f"above {AGREE_BAR}, and above random vectors' interval",
-        [Test(low, high, "above", bar) for bar in (AGREE_BAR, random.interval()[1, 0])],
+        [Comparison(low, high, "above", bar) for bar in (AGREE_BAR, random.interval()[1, 0])],
     )
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from eval.heads.successor import HeadChoice
-from eval.scorecard.claim import Claim, Test, interval, judged, row
+from eval.scorecard.claim import Claim, Comparison, interval, judged, row
 from features.cards.shown import short
 
 HEAD_BAR = 0.5
@@ -24,7 +24,7 @@ def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
             f"next {short(choice.runner_up_score)}, chance {short(choice.chance)}",
             choice.n_tokens,
             f"above {HEAD_BAR}, and above {HEAD_RATIO:g} times the runner-up's score",
-            [Test(choice.low, choice.high, "above", bar) for bar in (HEAD_BAR, twice)],
+            [Comparison(choice.low, choice.high, "above", bar) for bar in (HEAD_BAR, twice)],
         ),
         judged(
             "baseline separation",
@@ -33,7 +33,7 @@ def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
             f"with it {short(choice.score)}",
             row(baselines, read="W_E + M")["n_tokens"],
             "below the head's interval",
-            [Test(*direct[1:], "below", choice.low)],
+            [Comparison(*direct[1:], "below", choice.low)],
         ),
     ]
 
@@ -50,5 +50,5 @@ def context_claim(context: pd.DataFrame, choice: HeadChoice) -> Claim:
         f"M(t) {short(alone['score'])}, chance {short(choice.chance)}",
         stream["n_tokens"],
         f"above {HEAD_BAR}",
-        [Test(*values[1:], "above", HEAD_BAR)],
+        [Comparison(*values[1:], "above", HEAD_BAR)],
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from eval.patching.ablation import RANDOM
-from eval.scorecard.claim import Claim, Test, interval, judged, row, untestable
+from eval.scorecard.claim import Claim, Comparison, interval, judged, row, untestable
 from features.cards.shown import short
 
 LEFT_BAR = 0.3
@@ -36,9 +36,9 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
             continue
         values = interval(found, "ratio")
         tests = [
-            Test(*values[1:], "below", LEFT_BAR),
-            Test(*interval(random, "ratio")[1:], "above", KEPT_BAR),
-            Test(*interval(found, "score_before")[1:], "above", SCORE_BAR),
+            Comparison(*values[1:], "below", LEFT_BAR),
+            Comparison(*interval(random, "ratio")[1:], "above", KEPT_BAR),
+            Comparison(*interval(found, "score_before")[1:], "above", SCORE_BAR),
         ]
         out.append(
             judged(
@@ -68,8 +68,8 @@ def rescue_claim(ablation: pd.DataFrame, source: str, modulus: int) -> Claim:
         found["n_tokens"],
         f"score above {RESTORED_BAR}, with another class below {OTHER_BAR}",
         [
-            Test(*values[1:], "above", RESTORED_BAR),
-            Test(*interval(found, "restored_other")[1:], "below", OTHER_BAR),
+            Comparison(*values[1:], "above", RESTORED_BAR),
+            Comparison(*interval(found, "restored_other")[1:], "below", OTHER_BAR),
         ],
         directions=source,
     )
@@ -84,9 +84,12 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         reason = "no random subspace of this rank holds as much variance"
         return untestable("graded response", name, reason, directions=source)
     full, at_half = interval(found, "full"), interval(found, "at_half")
-    tests = [Test(*full[1:], "below", random["full_low"])]
+    tests = [Comparison(*full[1:], "below", random["full_low"])]
     if not np.isnan(at_half[0]):
-        tests += [Test(*at_half[1:], "above", GRADED[0]), Test(*at_half[1:], "below", GRADED[1])]
+        tests += [
+            Comparison(*at_half[1:], "above", GRADED[0]),
+            Comparison(*at_half[1:], "below", GRADED[1]),
+        ]
     return judged(
         "graded response",
         name,

@@ -1,9 +1,16 @@
 """Claims about residues, from counts that are made up."""
 
-import pandas as pd
+import re
+from pathlib import Path
 
-from eval.scorecard.claim import Claim
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval.scorecard.claim import Claim, Comparison, verdict
 from eval.scorecard.features import residue_claims
+
+ROOT = Path(__file__).parents[2]
 
 
 def held_out(hits: list[list[int]]) -> Claim:
@@ -34,3 +41,33 @@ def test_several_members_have_an_interval_over_members() -> None:
     claim = held_out([[8] * 10, [10] * 10, [9] * 10])
     assert claim.low < claim.value < claim.high
     assert "over members" in claim.bar
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ([Comparison(0.6, 0.9, "above", 0.5)], "supported"),
+        ([Comparison(0.4, 0.9, "above", 0.5)], "inconclusive"),
+        ([Comparison(0.1, 0.5, "above", 0.5)], "not supported"),
+        ([Comparison(0.1, 0.2, "below", 0.3)], "supported"),
+        ([Comparison(0.2, 0.4, "below", 0.3)], "inconclusive"),
+        ([Comparison(0.3, 0.4, "below", 0.3)], "not supported"),
+        ([Comparison(0.6, 0.9, "above", 0.5), Comparison(0.1, 0.4, "below", 0.3)], "inconclusive"),
+        ([Comparison(0.6, 0.9, "above", 0.5), Comparison(0.4, 0.5, "below", 0.3)], "not supported"),
+        ([Comparison(np.nan, np.nan, "above", 0.5)], "inconclusive"),
+    ],
+)
+def test_the_verdict_is_of_the_bounds_alone(tests: list[Comparison], expected: str) -> None:
+    assert verdict(tests) == expected
+
+
+def test_the_published_rule_has_every_criterion_and_no_other() -> None:
+    """Read from the code's own text, so that a criterion cannot be added in silence."""
+    page = (ROOT / "docs" / "scorecard.md").read_text()
+    published = set(re.findall(r"^\| ([a-z -]+) \|", page, re.MULTILINE)) - {"criterion"}
+    code = "".join(file.read_text() for file in (ROOT / "eval" / "scorecard").glob("*.py"))
+    code += (ROOT / "ordinal" / "steps" / "judging.py").read_text()
+    used = {name for name in published if f'"{name}"' in code}
+    assert used == published
+    drawn_up = re.findall(r'(?:judged|untestable)\(\s*"([a-z -]+)"', code)
+    assert set(drawn_up) == published
