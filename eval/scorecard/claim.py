@@ -48,6 +48,20 @@ class Comparison(NamedTuple):
         return self.high <= self.bar if self.side == "above" else self.low >= self.bar
 
 
+Values = tuple[float, float, float]
+"""A figure, and the bounds of its 95% interval."""
+
+
+def above(values: Values, *bars: float) -> list[Comparison]:
+    """That the figure's interval lies above each bar."""
+    return [Comparison(*values[1:], "above", bar) for bar in bars]
+
+
+def below(values: Values, *bars: float) -> list[Comparison]:
+    """That the figure's interval lies below each bar."""
+    return [Comparison(*values[1:], "below", bar) for bar in bars]
+
+
 def verdict(tests: Sequence[Comparison]) -> Verdict:
     """Supported if all clear, not supported if one fails. What has no interval decides nothing."""
     if all(test.clears for test in tests):
@@ -58,16 +72,18 @@ def verdict(tests: Sequence[Comparison]) -> Verdict:
 def judged(
     criterion: str,
     name: str,
-    values: tuple[float, float, float],
+    values: Values,
     control: str,
     n: float,
     bar: str,
-    tests: Sequence[Comparison],
+    comparisons: Sequence[Comparison],
     **which: str,
 ) -> Claim:
     """A claim with the verdict of its tests."""
     value, low, high = map(float, values)
-    return Claim(criterion, name, value, low, high, control, int(n), bar, verdict(tests), **which)
+    return Claim(
+        criterion, name, value, low, high, control, int(n), bar, verdict(comparisons), **which
+    )
 
 
 def untestable(criterion: str, name: str, reason: str, **which: str) -> Claim:
@@ -82,6 +98,6 @@ def row(table: pd.DataFrame, **where: object) -> dict[str, Any]:
     return {str(key): value for key, value in table.iloc[0].items()} if len(table) else {}
 
 
-def interval(found: dict[str, Any], name: str) -> tuple[float, float, float]:
+def interval(found: dict[str, Any], name: str) -> Values:
     """A figure of a row with its `_low` and `_high`."""
     return found[name], found[f"{name}_low"], found[f"{name}_high"]

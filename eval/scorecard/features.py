@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from eval.scorecard.claim import Claim, Comparison, interval, judged, row, untestable
+from eval.scorecard.claim import Claim, above, below, interval, judged, row, untestable
 from features.cards.shown import short
 from features.residues import GOOD
 from features.statistics import bootstrap_means
@@ -27,7 +27,7 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
     controls = residues[residues["modulus"] != modulus]
     complete = tested.groupby("member")["good"].all().to_numpy(float)
     members = bootstrap_means(complete[None], np.arange(len(complete)), seed=seed)
-    share_low, share_high = members.interval()[:, 0]
+    share = members.estimate[0], *members.interval()[:, 0]
     moduli = ", ".join(str(m) for m in controls["modulus"].unique())
     others = int(controls["good"].sum())
     counts = ["held_out_hits", "held_out_active", "held_out_members"]
@@ -40,17 +40,14 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
         judged(
             "features found",
             f"members, all {modulus} residues",
-            (members.estimate[0], share_low, share_high),
+            share,
             f"mod {moduli}: {others} of {len(controls)}"
             if moduli
             else "no other modulus is testable",
             len(complete),
             f"above {MEMBERS_BAR:.0%} of members (over all numbers, held out or not), no good "
             "latent for the other moduli",
-            [
-                Comparison(share_low, share_high, "above", MEMBERS_BAR),
-                Comparison(others, others, "below", 1),
-            ],
+            above(share, MEMBERS_BAR) + below((others, others, others), 1),
         ),
         judged(
             "held-out labels",
@@ -59,7 +56,7 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
             f"worst {short(each.min())}, chance {short(1 / modulus)}",
             int(pooled[2].sum()),
             f"mean over residues above {GOOD} (interval: over {over})",
-            [Comparison(low, high, "above", GOOD)],
+            above((each.mean(), low, high), GOOD),
         ),
     ]
 
@@ -79,7 +76,7 @@ def stability_claim(structure: dict[str, pd.DataFrame], modulus: int) -> Claim:
         f"random {short(random['cosine'])}",
         own["n"],
         f"above {MATCHED}, and above random directions' interval",
-        [Comparison(*values[1:], "above", bar) for bar in (MATCHED, random["cosine_high"])],
+        above(values, MATCHED, random["cosine_high"]),
     )
 
 
@@ -97,15 +94,15 @@ def reliability_claim(edits: pd.DataFrame, *, seed: int = 0) -> Claim:
         )
         for c in ("none", "random")
     )
-    (low,), (high,) = result.interval()
+    values = result.estimate[0], *result.interval()[:, 0]
     return judged(
         "reliability",
         name,
-        (result.estimate[0], low, high),
+        values,
         f"random {short(random.estimate[0])}",
         both["none"]["text"].nunique(),
         f"above {AGREE_BAR}, and above random vectors' interval",
-        [Comparison(low, high, "above", bar) for bar in (AGREE_BAR, random.interval()[1, 0])],
+        above(values, AGREE_BAR, random.interval()[1, 0]),
     )
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from eval.heads.successor import HeadChoice
-from eval.scorecard.claim import Claim, Comparison, interval, judged, row
+from eval.scorecard.claim import Claim, above, below, interval, judged, row
 from features.cards.shown import short
 
 HEAD_BAR = 0.5
@@ -15,16 +15,17 @@ HEAD_RATIO = 2.0
 def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
     """The chosen head where it was not chosen, and what the tokens say without it."""
     direct = interval(row(baselines, read="W_E + M"), "score")
+    score = choice.score, choice.low, choice.high
     twice = HEAD_RATIO * choice.runner_up_score
     return [
         judged(
             "selection correction",
             f"L{choice.layer}H{choice.head} successor head",
-            (choice.score, choice.low, choice.high),
+            score,
             f"next {short(choice.runner_up_score)}, chance {short(choice.chance)}",
             choice.n_tokens,
             f"above {HEAD_BAR}, and above {HEAD_RATIO:g} times the runner-up's score",
-            [Comparison(choice.low, choice.high, "above", bar) for bar in (HEAD_BAR, twice)],
+            above(score, HEAD_BAR, twice),
         ),
         judged(
             "baseline separation",
@@ -33,7 +34,7 @@ def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
             f"with it {short(choice.score)}",
             row(baselines, read="W_E + M")["n_tokens"],
             "below the head's interval",
-            [Comparison(*direct[1:], "below", choice.low)],
+            below(direct, choice.low),
         ),
     ]
 
@@ -50,5 +51,5 @@ def context_claim(context: pd.DataFrame, choice: HeadChoice) -> Claim:
         f"M(t) {short(alone['score'])}, chance {short(choice.chance)}",
         stream["n_tokens"],
         f"above {HEAD_BAR}",
-        [Comparison(*values[1:], "above", HEAD_BAR)],
+        above(values, HEAD_BAR),
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from eval.patching.ablation import RANDOM
-from eval.scorecard.claim import Claim, Comparison, interval, judged, row, untestable
+from eval.scorecard.claim import Claim, above, below, interval, judged, row, untestable
 from features.cards.shown import short
 
 LEFT_BAR = 0.3
@@ -35,11 +35,6 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
             out.append(untestable("necessity", name, reason, directions=source))
             continue
         values = interval(found, "ratio")
-        tests = [
-            Comparison(*values[1:], "below", LEFT_BAR),
-            Comparison(*interval(random, "ratio")[1:], "above", KEPT_BAR),
-            Comparison(*interval(found, "score_before")[1:], "above", SCORE_BAR),
-        ]
         out.append(
             judged(
                 "necessity",
@@ -49,7 +44,9 @@ def ablation_claims(ablation: pd.DataFrame, modulus: int) -> list[Claim]:
                 found["n_tokens"],
                 f"below {LEFT_BAR} of the number score, random of the same variance above "
                 f"{KEPT_BAR}, the score before above {SCORE_BAR}",
-                tests,
+                below(values, LEFT_BAR)
+                + above(interval(random, "ratio"), KEPT_BAR)
+                + above(interval(found, "score_before"), SCORE_BAR),
                 directions=source,
             )
         )
@@ -67,10 +64,7 @@ def rescue_claim(ablation: pd.DataFrame, source: str, modulus: int) -> Claim:
         f"another class {short(found['restored_other'])}",
         found["n_tokens"],
         f"score above {RESTORED_BAR}, with another class below {OTHER_BAR}",
-        [
-            Comparison(*values[1:], "above", RESTORED_BAR),
-            Comparison(*interval(found, "restored_other")[1:], "below", OTHER_BAR),
-        ],
+        above(values, RESTORED_BAR) + below(interval(found, "restored_other"), OTHER_BAR),
         directions=source,
     )
 
@@ -84,12 +78,9 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         reason = "no random subspace of this rank holds as much variance"
         return untestable("graded response", name, reason, directions=source)
     full, at_half = interval(found, "full"), interval(found, "at_half")
-    tests = [Comparison(*full[1:], "below", random["full_low"])]
+    comparisons = below(full, random["full_low"])
     if not np.isnan(at_half[0]):
-        tests += [
-            Comparison(*at_half[1:], "above", GRADED[0]),
-            Comparison(*at_half[1:], "below", GRADED[1]),
-        ]
+        comparisons += above(at_half, GRADED[0]) + below(at_half, GRADED[1])
     return judged(
         "graded response",
         name,
@@ -98,6 +89,6 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         found["n_tokens"],
         f"of the margin's change between {GRADED[0]} and {GRADED[1]} of the whole, which is beyond "
         "random subspaces'",
-        tests,
+        comparisons,
         directions=source,
     )

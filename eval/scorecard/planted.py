@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
 from eval.patching.readout import readouts
-from eval.scorecard.claim import Claim, Comparison, interval, judged, row
+from eval.scorecard.claim import Claim, above, below, interval, judged, row
 from eval.scorecard.sufficiency import headline_edits
 from features.activity import latent_activity
 from features.cards.shown import short
@@ -73,10 +73,7 @@ def planted_claim(planted: pd.DataFrame) -> Claim:
         f"labels shuffled {short(twin['success'])}",
         found["n_tokens"],
         f"above {FOUND_BAR}, its twin's below {SHUFFLED_BAR}",
-        [
-            Comparison(*values[1:], "above", FOUND_BAR),
-            Comparison(*interval(twin, "success")[1:], "below", SHUFFLED_BAR),
-        ],
+        above(values, FOUND_BAR) + below(interval(twin, "success"), SHUFFLED_BAR),
     )
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from eval.scorecard.claim import Claim, Comparison, interval, judged, row, untestable
+from eval.scorecard.claim import Claim, above, interval, judged, row, untestable
 from features.cards.shown import short
 
 EDIT_BAR = 0.5
@@ -38,10 +38,7 @@ def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
                 f"random {short(random['success'])}, permuted {short(permuted['success'])}",
                 edit["n_tokens"],
                 f"above {EDIT_BAR}, and above the random vectors' interval",
-                [
-                    Comparison(*values[1:], "above", bar)
-                    for bar in (EDIT_BAR, random["success_high"])
-                ],
+                above(values, EDIT_BAR, random["success_high"]),
                 directions=source,
                 task=task,
             )
@@ -68,7 +65,7 @@ def rival_claim(arithmetic: pd.DataFrame, rivals: pd.DataFrame, source: str) -> 
         f"{name} {short(best['success'])}",
         edit["n_tokens"],
         "above the interval of the best rival",
-        [Comparison(*values[1:], "above", best["success_high"])],
+        above(values, best["success_high"]),
         directions=source,
     )
 
@@ -90,6 +87,6 @@ def tasks_claim(arithmetic: pd.DataFrame, source: str) -> Claim:
         f"random {short(random['success'])}, {len(edits)} tasks",
         worst["n_tokens"],
         f"above {EDIT_BAR}, and above the random vectors' interval",
-        [Comparison(*values[1:], "above", bar) for bar in (EDIT_BAR, random["success_high"])],
+        above(values, EDIT_BAR, random["success_high"]),
         directions=source,
     )
