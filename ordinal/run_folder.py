@@ -28,6 +28,7 @@ RUNS = Path("runs")
 VERIFIED = (
     *("logits", "witnesses", "witness_summary", "importance", "importance_summary"),
     *("ablation", "edits", "arithmetic", "rivals", "doses", "dose_effects", "planted"),
+    *("text_cases", "text_shares"),
 )
 """Tables of the verify step; those that the tokens cannot fill are empty."""
 

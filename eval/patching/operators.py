@@ -216,7 +216,7 @@ class Swap:
 
     A domain is a task in one spelling. The donor is of another task where one has the index, else
     in another spelling, and never the target itself. P_N is fitted without the tokens held out,
-    and only those are targets: the pair of index and domain is not in the fit.
+    and only edits to those are reported: the pair of index and domain is not in the fit.
     """
 
     directions: ResidueDirections
@@ -238,4 +238,4 @@ class Swap:
         return self.activations.x[self.donors[rows]] @ self.project
 
     def can_give(self) -> Bool[Tensor, " tokens"]:
-        return (self.donors >= 0) & self.directions.held_out
+        return self.donors >= 0

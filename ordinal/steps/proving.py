@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from lm.bridged import BridgedModel
 
 
+OFF = "the whole model was not loaded (`verify: {in_context: false}`)"
+IN_CONTEXT = ("text_cases", "text_shares")
+"""Tables that need the whole model."""
+
+
 def verify(run: Run) -> pd.DataFrame:
     """Put the directions through the successor head, and draw up the claims."""
     from eval.patching.readout import readouts
@@ -33,6 +38,8 @@ def verify(run: Run) -> pd.DataFrame:
         bridged = cast("BridgedModel", open_model(run.config.model, route="bridged"))
         _in_context(run, bridged, read)
         study_text(run, bridged)
+    else:
+        write_tables(run, {name: _left_out(OFF) for name in IN_CONTEXT})
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")
     if "not_testable" in run.catalog.metadata:
         compare_witnesses(run, model, read, None)
@@ -60,6 +67,13 @@ def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
         class_mean_directions(activations, modulus),
         probe_directions(activations, modulus),
     ]
+
+
+def _left_out(reason: str) -> pd.DataFrame:
+    """An empty table that says why it is."""
+    table = pd.DataFrame()
+    table.attrs["not_testable"] = reason
+    return table
 
 
 def _in_context(run: Run, model: "BridgedModel", read: "list[Readout]") -> None:
