@@ -40,11 +40,11 @@ def candidate_ranks(
 
 
 def greater_than_auc(
-    ranks: Float[np.ndarray, "sources candidates"],
+    ranks: Float[np.ndarray, "*readings sources candidates"],
     included: Bool[np.ndarray, "sources candidates"],
     index: Int[np.ndarray, " candidates"],
     source: Int[np.ndarray, " sources"],
-) -> Float[np.ndarray, " sources"]:
+) -> Float[np.ndarray, "*readings sources"]:
     """Share of (greater, smaller) pairs in which the greater has the higher rank.
 
     Args:
@@ -54,13 +54,13 @@ def greater_than_auc(
         source: index of each source.
 
     Returns:
-        NaN for a source with nothing greater or nothing smaller.
+        NaN for a source with nothing greater or nothing smaller, or without ranks.
     """
     greater = included & (index > source[:, None])
     above = greater.sum(1)
     pairs = above * (included.sum(1) - above)
-    won = np.where(greater, ranks, 0).sum(1) - above * (above - 1) / 2
-    return np.divide(won, pairs, out=np.full(len(source), np.nan), where=pairs > 0)
+    won = np.einsum("...sc,sc->...s", ranks, greater.astype(float)) - above * (above - 1) / 2
+    return np.divide(won, pairs, out=np.full(won.shape, np.nan), where=pairs > 0)
 
 
 @dataclass
@@ -184,34 +184,41 @@ def _rows(
     permutations: int,
     seed: int,
 ) -> pd.DataFrame:
-    frames, nulls = {}, {}
-    for key, found in readings.items():
-        parts, null = [], {}
-        for order, reading in zip(kept, found, strict=True):
-            index, ranks, task = order.readout.index, reading.mean(), order.readout.task
-            auc = greater_than_auc(ranks, order.included, index, index)
-            parts.append(pd.DataFrame({"task": task, "index": index, "auc": auc}))
-            moved = _permuted(kept, task, permutations, seed)
-            drawn = [
-                greater_than_auc(ranks, order.included, order_of[index], order_of[index])
-                for order_of in moved
-            ]
-            null.setdefault(task, []).append(np.stack(drawn))
-        frames[key] = pd.concat(parts, ignore_index=True)
-        nulls[key] = {task: np.nanmean(np.concatenate(d, 1), 1) for task, d in null.items()}
+    frames: list[pd.DataFrame] = []
+    drawn: dict[str, list[np.ndarray]] = {}
+    for number, order in enumerate(kept):
+        ranks = np.stack([reading[number].mean() for reading in readings.values()])
+        index, task, included = order.readout.index, order.readout.task, order.included
+        auc = greater_than_auc(ranks, included, index, index)
+        frames.append(pd.DataFrame(auc.T).assign(task=task, index=index))
+        moved = [
+            greater_than_auc(ranks, included, place[index], place[index])
+            for place in _permuted(kept, task, permutations, seed)
+        ]
+        drawn.setdefault(task, []).append(np.stack(moved))
+    by_token = pd.concat(frames, ignore_index=True)
+    null = {task: _mean_known(np.concatenate(parts, 2)) for task, parts in drawn.items()}
     cyclic = {order.readout.task: order.cyclic for order in kept}
     out = []
-    for (directions, reading), frame in frames.items():
-        before = frames["", HEAD]["auc"]
+    for number, (directions, reading) in enumerate(readings):
+        frame = by_token[["task", "index"]].assign(auc=by_token[number], before=by_token[0])
+        frame = frame.dropna()
         for task in (EVERY_TASK, *cyclic):
-            null = nulls[directions, reading]
-            drawn = np.mean(list(null.values()), 0) if task == EVERY_TASK else null[task]
-            here = frame.assign(before=before).dropna()
-            here = here if task == EVERY_TASK else here[here["task"] == task]
+            here = frame if task == EVERY_TASK else frame[frame["task"] == task]
+            if here.empty:
+                continue
+            tasks = here["task"].unique()
+            permuted = _mean_known(np.stack([null[name][:, number] for name in tasks], 1))
             about = {"directions": directions, "reading": reading, "task": task}
             about |= {"cyclic": cyclic.get(task)}
-            out.append(about | _row(here, drawn, reading == HEAD, seed))
+            out.append(about | _row(here, permuted, reading == HEAD, seed))
     return pd.DataFrame(out)
+
+
+def _mean_known(auc: Float[np.ndarray, "*some each"]) -> Float[np.ndarray, "*some"]:
+    """The mean along the last axis of what is not NaN; NaN where all is."""
+    n = (~np.isnan(auc)).sum(-1)
+    return np.divide(np.nansum(auc, -1), n, out=np.full(n.shape, np.nan), where=n > 0)
 
 
 def _permuted(
@@ -232,7 +239,11 @@ def _row(
     values = np.stack([frame["auc"], frame["before"], frame["auc"] - frame["before"]])
     result = bootstrap_means(values, cluster, frame["task"].to_numpy(), seed=seed)
     auc, before, change = result.estimate
-    (low, _, change_low), (high, _, change_high) = np.percentile(result.draws, [2.5, 97.5], 0)
+    ends = np.percentile(result.draws, [2.5, 97.5], 0)
+    if result.n_clusters < 2:  # a single element shows no spread
+        ends[:] = np.nan
+    (low, _, change_low), (high, _, change_high) = ends
+    null = null[~np.isnan(null)]  # where a few sources are left, an order may give them no pairs
     change = (np.nan,) * 4 if is_head else (before, change, change_low, change_high)
     return {
         "auc": auc,

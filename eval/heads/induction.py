@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from features.statistics import bootstrap_means
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INDUCTION = "induction"
 PERIOD = 50
 """Tokens that are repeated; fewer where the context does not hold them twice."""
+MOST = 0.5
+"""Share of its attention from which a head is called an induction head here."""
 SEQUENCES = 64
 BATCH = 8
 
@@ -49,7 +51,8 @@ def induction_table(model: "BridgedModel", *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row per head, in the order of the ranking: `layer`, `head`, `chosen_on`, the score that
         it is ranked by, and from the other half `score` with its 95% interval `score_low`,
-        `score_high`; `chance`, of attention that is spread evenly; `n_sequences` behind `score`.
+        `score_high`; `chance`, the upper end of the same where the second half is not a copy, so
+        that attention to a place is not taken for induction; `n_sequences` behind `score`.
 
     Raises:
         OrdinalError: the bridge does not offer the attention of this model.
@@ -62,28 +65,38 @@ def induction_table(model: "BridgedModel", *, seed: int = 0) -> pd.DataFrame:
     period = min(PERIOD, info.n_ctx // 2, info.d_vocab)
     generator = torch.Generator().manual_seed(seed)
     drawn = [torch.randperm(info.d_vocab, generator=generator)[:period] for _ in range(SEQUENCES)]
-    scores = []
-    for batch in torch.stack(drawn).split(BATCH):
-        with torch.no_grad():
-            _, cache = model.bridge.run_with_cache(torch.cat([batch, batch], 1), names_filter=names)
-        layers = [induction_scores(cache[name].float(), period) for name in names]
-        scores.append(torch.stack(layers, 1).flatten(1))
-    values = torch.cat(scores).double().numpy().T
-    half = SEQUENCES // 2
-    result = bootstrap_means(values[:, half:], np.arange(SEQUENCES - half), seed=seed)
-    low, high = result.interval()
+    first, half = torch.stack(drawn), SEQUENCES // 2
+    values = _scores(model, torch.cat([first, first], 1), names)
+    unrepeated = _scores(model, torch.cat([first, first.roll(1, 0)], 1)[half:], names)
+    reported = np.concatenate([values[:, half:], unrepeated])
+    result = bootstrap_means(reported, np.arange(SEQUENCES - half), seed=seed)
+    score, _ = np.split(result.estimate, 2)
+    (low, _), (high, control) = (np.split(end, 2) for end in result.interval())
     table = pd.MultiIndex.from_product(
         [range(info.n_layers), range(info.n_heads)], names=["layer", "head"]
     ).to_frame(index=False)
     table = table.assign(
         chosen_on=values[:, :half].mean(1),
-        score=result.estimate,
+        score=score,
         score_low=low,
         score_high=high,
-        chance=float((1 / torch.arange(period + 1, 2 * period + 1)).mean()),
+        chance=control,
         n_sequences=SEQUENCES - half,
     )
     return table.sort_values("chosen_on", ascending=False, ignore_index=True)
+
+
+def _scores(
+    model: "BridgedModel", tokens: Int[Tensor, "sequences position"], names: list[str]
+) -> Float[np.ndarray, "heads sequences"]:
+    """Every head's score, layer by layer, on sequences of two halves."""
+    out = []
+    for batch in tokens.split(BATCH):
+        with torch.no_grad():
+            _, cache = model.bridge.run_with_cache(batch, names_filter=names)
+        layers = [induction_scores(cache[name].float(), tokens.shape[1] // 2) for name in names]
+        out.append(torch.stack(layers, 1).flatten(1))
+    return torch.cat(out).double().numpy().T
 
 
 def induction_rows(table: pd.DataFrame, heads: Mapping[str, tuple[int, int]]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from eval.heads.greater_than import EVERY_TASK, HEAD, NO_HEAD
-from eval.heads.induction import INDUCTION
+from eval.heads.induction import INDUCTION, MOST
 from eval.heads.role_readouts import COPYING, TENS, UNITS
 from eval.patching.lesions import MATCHED
 from features.cards.shown import short, with_interval
@@ -99,10 +99,11 @@ def _induction(roles: pd.DataFrame) -> list[str]:
     if not rows:
         return []
     row = rows["induction head"]
+    holds = row["low"] > row["chance"] and row["value"] > MOST
     value = with_interval(row["value"], row["low"], row["high"], digits=3)
     return [
-        f"induction: {_name(row)} {value} (even attention {short(row['chance'], 3)}; "
-        f"{row['n_tokens']:.0f} sequences){_unless(row['low'] > row['chance'])}"
+        f"induction: {_name(row)} {value} (not repeated {short(row['chance'], 3)}; "
+        f"{row['n_tokens']:.0f} sequences){_unless(holds)}"
     ]
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from eval.heads.greater_than import EVERY_TASK, HEAD, NO_HEAD
-from eval.heads.induction import INDUCTION
+from eval.heads.induction import INDUCTION, MOST
 from eval.heads.role_readouts import COPYING
 from eval.patching.lesions import MATCHED
 from ordinal.report.sections import Section
-from ordinal.report.tables import Table, from_frame, interval, number
+from ordinal.report.tables import NOTHING, Table, from_frame, interval, number
 from ordinal.run_folder import Run
 
 
@@ -70,8 +70,11 @@ def _greater_than(table: pd.DataFrame, mod: str) -> Section | None:
     }
     rows = []
     for task, head in wide[HEAD].items():
-        found = [wide[name][task] for name in readings]
-        cells = [interval(row["auc"], row["auc_low"], row["auc_high"]) for row in found]
+        found = [wide[name].get(task) for name in readings]
+        cells = [
+            interval(row["auc"], row["auc_low"], row["auc_high"]) if row else NOTHING
+            for row in found
+        ]
         name = str(task).replace("_", " ") + (" (goes round)" if head["cyclic"] else "")
         ends = [number(float(head["permuted_95"])), number(float(head["p_value"]))]
         rows.append([name, *cells, *ends, number(int(head["n_tokens"]))])
@@ -167,5 +170,6 @@ def _roles(table: pd.DataFrame) -> Section:
     rows.append(["chance", *(number(float(value)) for value in first["chance"])])
     rows.append(["tokens", *(number(int(value)) for value in first["n_tokens"])])
     found = table[(table["readout"] == INDUCTION) & (table["role"] == "induction head")]
-    attends = None if found.empty else bool(np.all(found["low"] > found["chance"]))
+    shown = (found["low"] > found["chance"]) & (found["value"] > MOST)
+    attends = None if found.empty else bool(np.all(shown))
     return {"table": Table(["head", *asked], rows), "attends": attends}

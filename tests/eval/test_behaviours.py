@@ -153,7 +153,7 @@ def test_random_heads_are_no_induction_heads(planted) -> None:
     table = induction_table(model)
     assert len(table) == model.info.n_layers * model.info.n_heads
     assert (table["score_low"] <= table["score"]).all()
-    assert (table["score"] - table["chance"]).abs().max() < 0.01
+    assert (table["score_low"] <= table["chance"]).all()
     assert table["chosen_on"].is_monotonic_decreasing
 
 
