@@ -1,9 +1,9 @@
 """What else a head computes: succession beside copying, predecessor, skip-one and acronym.
 
-The paper asks whether a successor head is nothing but that (section 4 and its appendix on acronyms
-and copying). All five behaviours are read in the same way, through the head's effective OV circuit
-on M(t), against the task's tokens in the source's own spelling; an acronym head reads a word and
-writes its initial, against the capital letters in the source's spacing.
+In natural text the paper's head also wins by acronyms and by copying. All five behaviours are read
+in the same way, through the head's effective OV circuit on M(t), against the task's tokens in the
+source's own spelling; an acronym head reads a word and writes its initial, against the capital
+letters in the source's spacing.
 """
 
 from collections.abc import Mapping, Sequence

@@ -4,6 +4,7 @@ For one source, the AUC is the share of pairs of a greater and a smaller element
 its successor left out, in which the greater one has the higher logit: 0.5 without a bias, 1 where
 every greater element is above every smaller one. It is a mean over pairs of ranks, so the mean of
 the ranks over many edits of M(t) has the mean of their AUCs, under any order of the elements.
+In the paper the mod-10 features do not carry the bias.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ from lm.circuit import centred, unembedding
 from training.activations import Activations
 
 HEAD, NO_HEAD = "head", "W_E + M(t) without head"
-EVERY_TASK = "all"
+EVERY_TASK, EVERY_CYCLE = "all", "all that go round"
 
 
 def candidate_ranks(
@@ -100,11 +101,12 @@ def greater_than_table(
 
     Returns:
         One row per `directions` (empty where nothing is removed), `reading` and `task` (`all` is
-        the mean over tasks): `cyclic`, whether the task goes round (its index is the place in the
-        cycle; None for `all`); `auc` with its 95% interval `auc_low`, `auc_high`, over elements;
-        `before` and `change`, the head's on the same tokens and the difference, with a paired
-        interval `change_low`, `change_high` (NaN for the head); `permuted` and `permuted_95`, mean
-        and 95th percentile with the order permuted; `p_value`; `chance`; `n_tokens`, `n_elements`.
+        the mean over tasks with an end, `all that go round` over the others): `cyclic`, whether the
+        task goes round (its index is the place in the cycle); `auc` with its 95% interval
+        `auc_low`, `auc_high`, over elements; `before` and `change`, the head's on the same tokens
+        and the difference, with a paired interval `change_low`, `change_high` (NaN for the head);
+        `permuted` and `permuted_95`, mean and 95th percentile with the order permuted; `p_value`;
+        `chance`; `n_tokens`, `n_elements`.
     """
     held_out_tasks = set(activations.tokens.table.query("held_out_task")["task"])
     kept = [
@@ -203,14 +205,16 @@ def _rows(
     for number, (directions, reading) in enumerate(readings):
         frame = by_token[["task", "index"]].assign(auc=by_token[number], before=by_token[0])
         frame = frame.dropna()
-        for task in (EVERY_TASK, *cyclic):
-            here = frame if task == EVERY_TASK else frame[frame["task"] == task]
+        for task in (EVERY_TASK, EVERY_CYCLE, *cyclic):
+            goes_round = cyclic.get(task, task == EVERY_CYCLE)
+            alike = [name for name in cyclic if cyclic[name] == goes_round]
+            here = frame[frame["task"].isin([task] if task in cyclic else alike)]
             if here.empty:
                 continue
             tasks = here["task"].unique()
             permuted = _mean_known(np.stack([null[name][:, number] for name in tasks], 1))
             about = {"directions": directions, "reading": reading, "task": task}
-            about |= {"cyclic": cyclic.get(task)}
+            about |= {"cyclic": goes_round}
             out.append(about | _row(here, permuted, reading == HEAD, seed))
     return pd.DataFrame(out)
 

@@ -45,7 +45,7 @@ def _behaviours(table: pd.DataFrame) -> list[str]:
 
 
 def _greater_than(table: pd.DataFrame, mod: str) -> list[str]:
-    if table.empty:
+    if table.empty or EVERY_TASK not in set(table["task"]):
         return []
     table = table[table["task"] == EVERY_TASK]
     sources = [source for source in table["directions"].unique() if source]

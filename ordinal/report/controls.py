@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from eval.heads.greater_than import EVERY_TASK, HEAD, NO_HEAD
+from eval.heads.greater_than import EVERY_CYCLE, EVERY_TASK, HEAD, NO_HEAD
 from eval.heads.induction import INDUCTION, MOST
 from eval.heads.role_readouts import COPYING
 from eval.patching.lesions import MATCHED
@@ -75,18 +75,20 @@ def _greater_than(table: pd.DataFrame, mod: str) -> Section | None:
             interval(row["auc"], row["auc_low"], row["auc_high"]) if row else NOTHING
             for row in found
         ]
-        name = str(task).replace("_", " ") + (" (goes round)" if head["cyclic"] else "")
+        name = str(task).replace("_", " ") + (
+            " (goes round)" if head["cyclic"] and task != EVERY_CYCLE else ""
+        )
         ends = [number(float(head["permuted_95"])), number(float(head["p_value"]))]
         rows.append([name, *cells, *ends, number(int(head["n_tokens"]))])
     headings = ["task", *(f"{title} [95%]" for title in readings.values())]
-    every = table[table["task"] == EVERY_TASK]
-    columns = {"directions": "directions", "reading": "read", "auc": "AUC [95%]"}
+    every = table[table["task"].isin([EVERY_TASK, EVERY_CYCLE])]
+    columns = {"directions": "directions", "reading": "read", "task": "tasks", "auc": "AUC [95%]"}
     columns |= {"change": "change [95%]", "permuted_95": "permuted, 95%", "p_value": "p"}
     columns |= {"n_tokens": "tokens", "n_elements": "elements"}
-    judged = [row for task, row in wide[HEAD].items() if task != EVERY_TASK]
+    judged = [row for task, row in wide[HEAD].items() if task not in (EVERY_TASK, EVERY_CYCLE)]
     return {
         "table": Table([*headings, "permuted, 95%", "p", "tokens"], rows),
-        "readings": from_frame(every, columns, ["auc", "change"], n_text=2),
+        "readings": from_frame(every, columns, ["auc", "change"], n_text=3),
         "source": source,
         "n_above": sum(row["p_value"] < 0.05 for row in judged),
         "n": len(judged),

@@ -85,6 +85,8 @@ def test_the_table_tells_a_rising_head_from_permuted_elements_and_from_no_head(r
     assert head["p_value"] == pytest.approx(1 / 201)
     assert head["n_elements"] == N - 3
     assert not head["cyclic"]
+    assert table.loc["head", "all"]["auc"] == 1
+    assert "all that go round" not in table.index.get_level_values("task")
     assert table.loc["W_E + M(t) without head", "numbers"]["auc"] < 0.7
 
 
