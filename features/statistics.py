@@ -49,6 +49,22 @@ def clopper_pearson(
     return np.stack([low, high])
 
 
+def change_interval(
+    draws: Float[np.ndarray, " draws"], estimate: float, n: int
+) -> tuple[float, float, float]:
+    """A paired difference of shares with its 95% interval.
+
+    Where every element agrees, drawing them again shows no spread: the ends are then those of a
+    change that was seen in none of n elements (Clopper-Pearson).
+    """
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    if np.ptp(draws) == 0:
+        unseen = float(clopper_pearson(np.zeros(1), np.full(1, n))[1, 0])
+        low, high = max(-1.0, estimate - unseen), min(1.0, estimate + unseen)
+    return float(estimate), float(low), float(high)
+
+
 def bootstrap_means(
     values: Float[np.ndarray, "k rows"],
     cluster: Int[np.ndarray, " rows"],

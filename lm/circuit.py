@@ -7,7 +7,7 @@ row: it cancels in every comparison within a row, as long as the biases b_V, bet
 are left out, as they are here and in TransformerLens's folded W_OV.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,7 +68,7 @@ class SuccessionGroup:
     sources: Int[Tensor, " sources"]
     """Rows of the `OrdinalTokens`."""
     targets: Int[Tensor, " sources"]
-    """Positions of the successors among the candidates."""
+    """Positions among the candidates: of the successors, or of what else is asked of a head."""
     candidates: Int[Tensor, " candidates"]
     """Token ids."""
 
@@ -117,12 +117,18 @@ def scan_heads(
     *,
     all_spellings: bool = False,
 ) -> Iterator[Bool[Tensor, "n_heads tokens"]]:
-    """Layer by layer, which tokens each head maps to their successor (False where there is none).
+    """Layer by layer, which tokens each head maps to their successor; see `scan_groups`."""
+    return scan_groups(model, succession_groups(tokens, all_spellings=all_spellings), m)
+
+
+def scan_groups(
+    model: LanguageModel, groups: Sequence[SuccessionGroup], m: Float[Tensor, "tokens d_model"]
+) -> Iterator[Bool[Tensor, "n_heads tokens"]]:
+    """Layer by layer, which tokens each head maps to their targets (False where there are none).
 
     Both sides of a layer are projected onto its heads at once, then compared head by head and task
     by task; the full token-by-token table, or W_OV itself, is never formed.
     """
-    groups = succession_groups(tokens, all_spellings=all_spellings)
     wanted = torch.unique(torch.cat([group.candidates for group in groups]))
     rows = [torch.searchsorted(wanted, group.candidates) for group in groups]
     readout = unembedding(model, wanted)
@@ -133,7 +139,7 @@ def scan_heads(
         read = einsum(source * weights.gain, weights.W_V, "t d, kv d h -> kv t h")
         read = read.repeat_interleave(rep, 0)
         written = einsum(readout, weights.W_O, "c d, n h d -> n c h")
-        success = torch.zeros(model.info.n_heads, len(tokens), dtype=torch.bool)
+        success = torch.zeros(model.info.n_heads, len(m), dtype=torch.bool)
         for group, columns in zip(groups, rows, strict=True):
             for heads in torch.arange(model.info.n_heads).split(HEADS_AT_ONCE):
                 logits = read[heads][:, group.sources] @ written[heads][:, columns].mT

@@ -104,6 +104,40 @@ def head_table(
     return table.sort_values("score", ascending=False, ignore_index=True), choice
 
 
+def halves(sources: pd.DataFrame, seed: int) -> Bool[np.ndarray, " sources"]:
+    """One half of the elements, all spellings together: heads are chosen on it.
+
+    Args:
+        sources: rows with `task` and `index`.
+        seed: of the draw.
+
+    Returns:
+        True for the rows that heads are chosen on, False for those that they are reported on.
+    """
+    cluster = clusters(sources)
+    rng = np.random.default_rng(seed)
+    return rng.permuted(np.arange(cluster.max() + 1) % 2)[cluster].astype(bool)
+
+
+def reported_on(
+    tokens: OrdinalTokens, scored: OrdinalTokens, seed: int
+) -> Bool[np.ndarray, " tokens"]:
+    """The tokens of elements that no head was chosen on.
+
+    The last element of a task that has an end is no source, so nothing was chosen on it.
+
+    Args:
+        tokens: of the rows returned.
+        scored: what `head_table` chose the head over.
+        seed: that it was chosen with.
+    """
+    sources = scored.table[is_source(scored)]
+    chosen_on = sources[halves(sources, seed)]
+    keys = set(zip(chosen_on["task"], chosen_on["index"], strict=True))
+    rows = zip(tokens.table["task"], tokens.table["index"], strict=True)
+    return np.array([key not in keys for key in rows])
+
+
 def _choose(
     heads: pd.DataFrame,
     success: Bool[np.ndarray, "heads sources"],
@@ -112,9 +146,7 @@ def _choose(
     seed: int,
 ) -> HeadChoice:
     """Best and second head on one half of the elements of each task, scored on the other half."""
-    cluster = clusters(sources)
-    rng = np.random.default_rng(seed)
-    half = rng.permuted(np.arange(cluster.max() + 1) % 2)[cluster].astype(bool)
+    cluster, half = clusters(sources), halves(sources, seed)
     task = sources["task"].to_numpy()
     ranking = np.argsort(-_task_mean(success[:, half], task[half]), kind="stable")
     best, second = ranking[0], ranking[1]
