@@ -56,11 +56,12 @@ class Context:
 class _Half(NamedTuple):
     """One template on the elements that are chosen on."""
 
-    prompts: Prompts
+    template: Prompts
+    prompts: list[Prompt]
     score: float
     """Accuracy of the whole model, mean over tasks."""
     z: Float[Tensor, "prompts d_head"]
-    z_runner_up: Float[Tensor, "prompts d_head"]
+    """The head's output at the last position."""
 
 
 def prepare(
@@ -97,7 +98,7 @@ def prepare(
             on = chosen_on[prompts.rows]
             if prompts.family != name or on.all() or not on.any():
                 continue
-            half = _half(prompts, on, head, runner_up, answers, tokens)
+            half = _half(prompts, on, head, answers, tokens)
             if prompts.spelling not in best or half.score > best[prompts.spelling].score:
                 best[prompts.spelling] = half
         if best:
@@ -116,24 +117,21 @@ def _chosen_on(tokens: OrdinalTokens, seed: int) -> Bool[np.ndarray, " tokens"]:
 
 
 def _half(
-    prompts: Prompts,
+    template: Prompts,
     on: Bool[np.ndarray, " prompts"],
     head: HeadInContext,
-    runner_up: HeadInContext,
     answers: Answers,
     tokens: OrdinalTokens,
 ) -> _Half:
-    half = [prompts.prompts[at] for at in np.flatnonzero(on)]
-    rows, size = prompts.rows[on], head.model.info.d_head
+    half = [template.prompts[at] for at in np.flatnonzero(on)]
+    rows, z = template.rows[on], torch.empty(len(half), head.model.info.d_head)
     right = np.empty(len(rows))
-    z, z_runner_up = torch.empty(len(rows), size), torch.empty(len(rows), size)
     for part, ids in batches(half):
         run = head.run(ids)
-        z[part], z_runner_up[part] = run.z, runner_up.run(ids).z
-        right[part] = answers.margin(run.logits, rows[part]) > 0
+        z[part], right[part] = run.z, answers.margin(run.logits, rows[part]) > 0
     task = tokens.table["task"].to_numpy()[rows]
     score = np.mean([right[task == name].mean() for name in np.unique(task)])
-    return _Half(prompts, float(score), z, z_runner_up)
+    return _Half(template, half, float(score), z)
 
 
 def _family(
@@ -142,12 +140,13 @@ def _family(
     head: HeadInContext,
     runner_up: HeadInContext,
 ) -> Family:
-    reported = [p for half in halves for p in half.prompts.prompts if not chosen_on[p.row]]
+    reported = [p for half in halves for p in half.template.prompts if not chosen_on[p.row]]
+    others = [prompt for half in halves for prompt in half.prompts]
     mean = torch.cat([half.z for half in halves]).mean(0)
-    mean_runner_up = torch.cat([half.z_runner_up for half in halves]).mean(0)
+    mean_runner_up = torch.cat([runner_up.run(ids).z for _, ids in batches(others)]).mean(0)
     return Family(
-        halves[0].prompts.family,
-        tuple(half.prompts.template for half in halves),
+        halves[0].template.family,
+        tuple(half.template.template for half in halves),
         tuple(reported),
         MeanAblation(head.layer, head.head, mean),
         MeanAblation(runner_up.layer, runner_up.head, mean_runner_up),

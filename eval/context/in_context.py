@@ -12,7 +12,10 @@ from features.statistics import LEVEL, Bootstrap, bootstrap_means, clopper_pears
 from lm.access import mlp0_outputs
 
 SHARES = ("accuracy", "ablated_accuracy", "control_accuracy", "agreement", "agreement_shuffled")
-MEANS = ("margin", "ablated_margin", "control_margin", "direct", "total", "attention")
+MEANS = (
+    *("margin", "ablated_margin", "control_margin"),
+    *("direct", "total", "control_total", "attention"),
+)
 TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
 
 
@@ -25,7 +28,8 @@ def in_context_table(context: Context, *, seed: int = 0) -> pd.DataFrame:
         One row per family and task (`all`: the mean over tasks, those held out apart), with
         `accuracy` of the model among the task's candidates and the successor's `margin` over the
         best other one; both with the head ablated (`ablated_`) and with the runner-up (`control_`);
-        what the head adds to the margin, `direct` and in `total`, and `compensated`,
+        what the head adds to the margin, `direct` and in `total` (the runner-up:
+        `control_total`), and `compensated`,
         1 - total / direct, the share of it that the rest of the model makes up for when the head
         is gone (NaN where no direct effect is shown); `agreement` of the head's output with its
         OV circuit on M(t) of the token attended to most, and `agreement_shuffled`, with that of
@@ -92,6 +96,7 @@ def _measured(
         written[part] = answers.said(head.written(clean.z), rows)
         predicted[part] = answers.said(head.circuit.logits(m), rows)
     out["total"] = out["margin"] - out["ablated_margin"]
+    out["control_total"] = out["margin"] - out["control_margin"]
     for name in ("", "ablated_", "control_"):
         out[f"{name}accuracy"] = (out[f"{name}margin"] > 0).astype(float)
     out["agreement"] = (written == predicted).astype(float)

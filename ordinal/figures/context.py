@@ -18,6 +18,7 @@ from ordinal.figures.style import (
 EFFECTS = {
     "direct": ("direct", RIGHT, "circle"),
     "total": ("in total", OTHER, "square"),
+    "control_total": ("the next best head, in total (control)", CONTROL, "diamond"),
 }
 PATHS = {
     "value_direct": ("the head’s values, direct", RIGHT, "circle"),
@@ -30,12 +31,12 @@ def head_effects(families: pd.DataFrame) -> go.Figure:
     """What the head adds to the successor's margin, directly and in total, by family.
 
     Args:
-        families: `family`, `n_tokens`, and `direct`, `total` with their intervals.
+        families: `family`, `n_tokens`, and each of `EFFECTS` with its interval.
     """
     names = [label(name) for name in families["family"]]
     figure = _marks(families, names, EFFECTS)
     finish(figure, height=90 + 44 * len(names), x="logits added to the margin", legend=True)
-    figure.update_xaxes(zeroline=True, zerolinewidth=1)
+    figure.update_xaxes(rangemode="tozero", zeroline=True, zerolinewidth=1)
     return _rows(figure, names)
 
 

@@ -30,24 +30,26 @@ def _families(asked: pd.DataFrame) -> Section:
     every = asked[asked["task"] == "all"]
     right = {"family": "prompts", "accuracy": "right [95%]"}
     right |= {"ablated_accuracy": "head ablated [95%]", "control_accuracy": "next head [95%]"}
-    right |= {"margin": "margin [95%]", "direct": "direct [95%]", "total": "total [95%]"}
-    right |= {"compensated": "compensated [95%]", "n_tokens": "tokens", "n_prompts": "prompts"}
+    right |= {"n_tokens": "tokens", "n_prompts": "prompts"}
+    effects = {"family": "prompts", "margin": "margin [95%]", "direct": "direct [95%]"}
+    effects |= {"total": "total [95%]", "control_total": "next head [95%]"}
+    effects |= {"compensated": "compensated [95%]", "n_tokens": "tokens"}
     weights = {"family": "prompts", "agreement": "agreement [95%]"}
     weights |= {"agreement_shuffled": "shuffled [95%]", "attention": "attention [95%]"}
     weights |= {"n_tokens": "tokens"}
-    by_task = asked.assign(task=asked["task"].str.replace("_", " "))
-    tasks = {"family": "prompts", "task": "task"} | {
-        k: v for k, v in right.items() if k != "family"
-    }
-    figures = ["accuracy", "ablated_accuracy", "control_accuracy", "margin", "direct", "total"]
-    figures += ["compensated"]
+    shares = ["accuracy", "ablated_accuracy", "control_accuracy"]
+    means = ["margin", "direct", "total", "control_total", "compensated"]
+    by_task = asked[asked["task"] != "all"].assign(task=lambda t: t["task"].str.replace("_", " "))
+    tasks = {"family": "prompts", "task": "task"}
     needed = every["ablated_accuracy_high"] < every["control_accuracy_low"]
     foreseen = every["agreement_low"] > every["agreement_shuffled_high"]
     return {
         "effects": head_effects(every),
-        "table": from_frame(every, right, figures),
+        "right": from_frame(every, right, shares),
+        "margins": from_frame(every, effects, means),
         "weights": from_frame(every, weights, ["agreement", "agreement_shuffled", "attention"]),
-        "tasks": from_frame(by_task[by_task["task"] != "all"], tasks, figures, n_text=2),
+        "tasks": from_frame(by_task, {**tasks, **right}, shares, n_text=2),
+        "task_margins": from_frame(by_task, {**tasks, **effects}, means, n_text=2),
         "templates": [
             (row["family"], row["templates"].split(" | ")) for row in every.to_dict("records")
         ],

@@ -62,6 +62,7 @@ def test_without_its_head_the_model_does_not_count_and_without_another_it_does(t
         assert row["control_accuracy_low"] > 0.9
         assert row["direct_low"] > 1
         assert row["total_low"] > 1
+        assert abs(row["control_total"]) < 0.3 * row["total"]
         assert row["compensated"] == pytest.approx(1 - row["total"] / row["direct"])
         assert row["compensated_low"] <= row["compensated"] <= row["compensated_high"]
 
@@ -164,6 +165,23 @@ def test_the_part_of_another_residue_than_was_asked_for_gives_something_else(cou
 class _Shifted(Replace):
     def given(self, rows):
         return self.means[(self.residue[rows] + 4) % self.directions.modulus]
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "llama"])
+def test_in_a_model_that_was_never_trained_nothing_is_found(family, checkpoint) -> None:
+    model = open_model(str(checkpoint(family)), "bridged")
+    assert isinstance(model, BridgedModel)
+    activations = harvest(model, ordinal_tokens(model.tokenizer, load_tasks(numbers=(0, 60))))
+    context = _context(model, activations, head=2, runner_up=1)
+    assert context.families
+    table = in_context_table(context).query("task == 'all' and n_prompts > 0")
+    assert (table["accuracy"] < 0.4).all()
+    assert not (table["ablated_accuracy_high"] < table["control_accuracy_low"]).any()
+    operators = [
+        Add(directions, activations) for directions in class_mean_directions(activations, 10)
+    ]
+    edits = context_edits_table(context, operators, activations, edits=100).query("task == 'all'")
+    assert (edits[["value_total", "everywhere_total", "weights"]] < 0.3).all(axis=None)
 
 
 def test_a_model_whose_words_are_unknown_says_why_it_was_not_asked(tmp_path) -> None:
