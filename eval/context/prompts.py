@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lm.bridged import BridgedModel
 
 FILE = Path(__file__).with_name("prompts.yaml")
-BATCH = 128
+BATCH = 64
 ITEM = "thing"
 """What the elements of a task without a noun of its own are called."""
 
@@ -149,7 +149,7 @@ def _unknown(template: str, readouts: Sequence[Readout], tokenizer: Tokenizer) -
 
 def _comes_back(text: str, tokenizer: Any) -> bool:
     said = tokenizer.decode(_encode(text, tokenizer), skip_special_tokens=False)
-    return "".join(said.split()) == "".join(text.split())
+    return "".join(said.replace("▁", " ").split()) == "".join(text.split())
 
 
 def _encode(text: str, tokenizer: Tokenizer) -> list[int]:

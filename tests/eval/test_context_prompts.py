@@ -11,6 +11,7 @@ from lm.bridged import BridgedModel
 from lm.open import open_model
 from lm.ordinals import OrdinalTokens, load_tasks, ordinal_tokens
 from lm.planted import plant
+from tests.checkpoints import save_checkpoint, sentencepiece_tokenizer
 
 
 @dataclass
@@ -86,6 +87,27 @@ def test_a_byte_level_vocabulary_says_the_same_text(checkpoint) -> None:
         if prompts.template == " after{} comes"
     }
     assert written[" 12"] == " after 12 comes"
+
+
+def test_a_vocabulary_that_begins_every_text_with_a_space_puts_none_in_the_middle(
+    tmp_path,
+) -> None:
+    """SentencePiece: pieces of a prompt are encoded one by one, and read as the whole would."""
+    folder = save_checkpoint(tmp_path / "model", "llama")
+    numbers = [mark + str(number) for number in range(61) for mark in ("▁", "")]
+    words = sentencepiece_tokenizer(["▁", "\n", ",", "-", "▁after", "▁comes", *numbers])
+    words.save(str(folder / "tokenizer.json"))
+    made = _made(str(folder), (0, 60))
+    table, seen = made.tokens.table, {}
+    for prompts in made.prompts:
+        for prompt in prompts.prompts:
+            seen[prompts.template, table.loc[prompt.row, "text"]] = prompt.ids.tolist()
+    for key, text in (
+        ((" after{} comes", " 12"), " after 12 comes"),
+        (("{},{},{},", " 12"), " 10, 11, 12,"),
+    ):
+        whole = words.encode(text.strip(), add_special_tokens=False).ids
+        assert seen[key][-len(whole) :] == whole
 
 
 def test_a_family_without_room_is_left_out_with_the_reason(checkpoint) -> None:
