@@ -5,17 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Int
 
 from eval.context.families import Family
-from eval.patching.arithmetic import SCALES, possible_edits
+from eval.patching.edits import EditedReadout, chosen_scales, possible, reported
 from eval.patching.operators import Operator
 from eval.patching.readout import Readout
 from training.activations import Activations
-
-CHOSEN_ON = 200
-"""Edits at most, of a task and spelling, that the scale is chosen on."""
 
 
 class Possible(NamedTuple):
@@ -23,70 +18,29 @@ class Possible(NamedTuple):
 
     operator: Operator
     table: pd.DataFrame
-    """`source`, `target` (rows), `task`, `scale`."""
+    """`source`, `target` (rows of the `OrdinalTokens`), `task`, `scale`."""
 
 
-def possible(
-    operator: Operator,
-    activations: Activations,
-    readouts: Sequence[Readout],
-    rng: np.random.Generator,
+def not_fitted(
+    operator: Operator, activations: Activations, readouts: Sequence[Readout]
 ) -> Possible:
-    """The edits of sources that the operator was not fitted on, and the scale of each task.
+    """The edits whose outcome played no part in fitting the operator.
 
-    The scale is the one at which most edits among the fitted elements succeed through the head's
-    OV circuit on M(t), task by task; of several that are equally good the middle one. It is 1 where
-    no fitted edit succeeds, or the operator may not be tried on fitted elements (swap).
+    Their scale is that of the same edits of M(t) (`eval.patching.edits`), chosen on the others; it
+    is 1 where there are no others (swap) or none of them succeeds.
     """
-    may_give, held_out = operator.can_give().numpy(), operator.directions.held_out.numpy()
-    reported = []
-    for task in dict.fromkeys(readout.task for readout in readouts):
-        right, here = np.zeros(len(SCALES)), []
-        for readout in readouts:
-            if readout.task != task:
-                continue
-            source, target = _pairs(readout, operator.directions.modulus)
-            rows = readout.rows.numpy()
-            allowed = may_give[rows[target]]
-            unseen = allowed & held_out[rows[source]]
-            fitted = np.flatnonzero(allowed & ~held_out[rows[source]] & ~held_out[rows[target]])
-            fitted = rng.permutation(fitted)[:CHOSEN_ON]
-            right += _right(operator, activations, readout, source[fitted], target[fitted])
-            here.append(
-                pd.DataFrame({"source": rows[source[unseen]], "target": rows[target[unseen]]})
-            )
-        best = np.flatnonzero(right == right.max())
-        scale = SCALES[int(best[len(best) // 2])] if right.any() else 1.0
-        reported.append(pd.concat(here).assign(task=task, scale=scale))
-    return Possible(operator, pd.concat(reported, ignore_index=True))
-
-
-def _pairs(
-    readout: Readout, modulus: int
-) -> tuple[Int[np.ndarray, " edits"], Int[np.ndarray, " edits"]]:
-    """Positions of source and target of every edit: 47 with 3 is 43."""
-    possible = possible_edits(readout, modulus)
-    position = {int(index): at for at, index in enumerate(readout.index)}
-    index = readout.index[possible.source] - possible.i + possible.j
-    return possible.source, np.array([position[int(at)] for at in index], dtype=int)
-
-
-def _right(
-    operator: Operator,
-    activations: Activations,
-    readout: Readout,
-    source: Int[np.ndarray, " edits"],
-    target: Int[np.ndarray, " edits"],
-) -> Int[np.ndarray, " scales"]:
-    """Edits that succeed through the OV circuit, at each scale."""
-    if not len(source):
-        return np.zeros(len(SCALES), dtype=int)
-    m, logits = activations.x[readout.rows], readout.circuit.logits
-    taken = logits(operator.taken(m, readout.rows))[source]
-    moved = logits(operator.given(readout.rows))[target] - taken
-    base, expected = logits(m)[source], torch.from_numpy(readout.successor[target])
-    said = [(base + scale * moved).argmax(1) == expected for scale in SCALES]
-    return torch.stack(said).sum(1).numpy()
+    edited = [EditedReadout.of(operator, activations, readout) for readout in readouts]
+    every = [possible(operator, readout) for readout in readouts]
+    chosen = chosen_scales(operator, edited, every)
+    scales = {key: one.scale if one.fitted > 0 else 1.0 for key, one in chosen.items()}
+    parts = []
+    for one, edits in zip(edited, every, strict=True):
+        asked = edits.where(reported(operator, one.readout, edits))
+        rows, task = one.readout.rows.numpy(), one.readout.task
+        columns = {"source": rows[asked.source], "target": rows[asked.target]}
+        scale = [scales[task, name] for name in one.split(asked)]
+        parts.append(pd.DataFrame(columns).assign(task=task, scale=np.array(scale, dtype=float)))
+    return Possible(operator, pd.concat(parts, ignore_index=True))
 
 
 def draw(

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from eval.context.choosing import Possible, draw, possible
+from eval.context.choosing import Possible, draw, not_fitted
 from eval.context.families import Context, Family
 from eval.context.in_context import by_task, shares
 from eval.context.paths import Edit, Patch, Path
@@ -32,8 +32,8 @@ def context_edits_table(
 ) -> pd.DataFrame:
     """Edit the source in prompts by every operator, along both paths.
 
-    Sources are elements that the operator's directions were not fitted on, of the half that no
-    template was chosen on; the scale is chosen on other elements, and never in context.
+    Sources are elements that the operator's directions were not fitted on (of a swap, targets), of
+    the half that no template was chosen on; the scale is that of the same edits of M(t).
 
     Args:
         context: the prompts.
@@ -56,7 +56,7 @@ def context_edits_table(
     pools: dict[tuple[str, str], list[Possible]] = {}
     for operator in operators:
         key = operator.name, operator.directions.source
-        pools.setdefault(key, []).append(possible(operator, activations, context.readouts, rng))
+        pools.setdefault(key, []).append(not_fitted(operator, activations, context.readouts))
     rows = []
     for (name, source), pool in tqdm(
         pools.items(), "edits in context", leave=False, delay=2, disable=None

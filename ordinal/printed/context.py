@@ -9,6 +9,8 @@ from ordinal.run_folder import Run
 
 SHOWN = ("add", "clamp", "swap", "replace", "remove")
 """Operators in the order in which the first three are printed; the others are in the table."""
+RANDOM_SUBSPACE = "random subspace"
+"""Directions of a control: what `eval.patching.swaps.random_swap` says that it is of."""
 Row = dict[Any, Any]
 
 
@@ -61,7 +63,8 @@ def _agreement(asked: pd.DataFrame) -> str:
 
 def _of(edits: pd.DataFrame, name: str) -> list[Row]:
     """An operator's row, of the SAE's directions where it has them."""
-    rows = edits[edits["operator"] == name].to_dict("records")
+    mine = (edits["operator"] == name) & (edits["directions"] != RANDOM_SUBSPACE)
+    rows = edits[mine].to_dict("records")
     return ([row for row in rows if row["directions"] == "SAE"] or rows)[:1]
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ordinal.figures.context import PATHS, edit_paths, head_effects
+from ordinal.printed.context import RANDOM_SUBSPACE
 from ordinal.report.sections import Section
 from ordinal.report.tables import Table, from_frame, interval, number
 from ordinal.run_folder import Run
@@ -63,7 +64,8 @@ def _families(asked: pd.DataFrame) -> Section:
 
 def _edits(edits: pd.DataFrame) -> Section:
     every = edits[(edits["task"] == "all") & (edits["family"] == "all")]
-    above = [every[f"{path}_low"] > every[f"random_{path}_high"] for path in PATHS]
+    meant = every[every["directions"] != RANDOM_SUBSPACE]
+    above = [meant[f"{path}_low"] > meant[f"random_{path}_high"] for path in PATHS]
     n_above = int(np.sum(above))
     return {
         "paths": edit_paths(every),
@@ -72,8 +74,8 @@ def _edits(edits: pd.DataFrame) -> Section:
             edits[(edits["task"] == "all") & (edits["family"] != "all")], ["family"]
         ),
         "tasks": _table(edits[(edits["task"] != "all") & (edits["family"] == "all")], ["task"]),
-        "n": len(every) * len(PATHS),
-        "n_not_above": len(every) * len(PATHS) - n_above,
+        "n": len(meant) * len(PATHS),
+        "n_not_above": len(meant) * len(PATHS) - n_above,
     }
 
 
