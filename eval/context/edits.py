@@ -16,7 +16,7 @@ from eval.patching.operators import Operator
 from features.statistics import bootstrap_means, clusters
 from training.activations import Activations
 
-EDITS = 120
+EDITS = 100
 """Prompts for each family, operator and source of directions, dealt over members and tasks."""
 SUCCESSES = ("value_direct", "value_total", "everywhere_total")
 FIGURES = ("clean", "weights", *(c + name for c in ("", "random_") for name in SUCCESSES))
@@ -73,6 +73,7 @@ def context_edits_table(
         if frames:
             frames = {"all": pd.concat(frames.values(), ignore_index=True), **frames}
         for family, frame in frames.items():
+            frame["element"] = clusters(frame)
             for task, keep in by_task(frame, context.tokens.tasks).items():
                 rows.append(
                     {"family": family, "operator": name, "directions": source, "task": task}
@@ -149,7 +150,7 @@ def _patch(
 def _row(edits: pd.DataFrame, seed: int) -> dict[str, float | int]:
     result = bootstrap_means(
         edits[list(FIGURES)].to_numpy(float).T,
-        clusters(edits),
+        edits["element"].to_numpy(),
         edits["task"].to_numpy(),
         seed=seed,
     )
