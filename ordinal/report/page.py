@@ -12,6 +12,8 @@ from plotly.offline import get_plotlyjs
 from lm.files import replacing
 from ordinal.figures.style import TEMPLATES, task_name
 from ordinal.report import patching, sections
+from ordinal.report.context import in_context
+from ordinal.report.controls import controls
 from ordinal.report.operators import operators
 from ordinal.report.structure import structure
 from ordinal.report.text import text
@@ -27,6 +29,8 @@ SECTIONS: tuple[Callable[[Run], sections.Section], ...] = (
     patching.ablation,
     patching.arithmetic,
     operators,
+    controls,
+    in_context,
     text,
     structure,
     sections.order,

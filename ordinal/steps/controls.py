@@ -10,6 +10,7 @@ from ordinal.steps.scanning import run_tokens
 
 if TYPE_CHECKING:
     from eval.patching.lesions import Lesions
+    from features.directions import ResidueDirections
     from lm.access import LanguageModel
     from lm.bridged import BridgedModel
     from lm.ordinals import OrdinalTokens
@@ -24,13 +25,19 @@ TABLES = (
 """In `verification/`; those about dissociation are empty where residues are not testable."""
 
 
-def study_head(run: Run, model: "LanguageModel", bridged: "BridgedModel | None") -> None:
+def study_head(
+    run: Run,
+    model: "LanguageModel",
+    bridged: "BridgedModel | None",
+    sources: "list[list[ResidueDirections]]",
+) -> None:
     """Write the tables about what else the head does, and what else the directions do.
 
     Args:
         run: whose head and directions they are about; its features are labelled.
         model: the run's.
         bridged: the same model, whose attention tells its induction head; None to leave that out.
+        sources: residue directions, to be removed; none where residues are not testable.
     """
     from eval.heads.behaviours import behaviour_table
     from eval.heads.greater_than import greater_than_table
@@ -52,7 +59,7 @@ def study_head(run: Run, model: "LanguageModel", bridged: "BridgedModel | None")
         best = induction.iloc[0]
         heads["induction head"] = int(best["layer"]), int(best["head"])
     behaviours = behaviour_table(model, scored, m, heads, seed=config.seed)
-    removed = _removed(run)
+    removed = _removed(run, sources)
     read = readouts(model, activations.tokens, head.layer, head.head)
     greater = greater_than_table(model, activations, read, removed, seed=config.seed)
     tables = (behaviours, greater, *_asked(run, model, scored, heads, induction, removed))
@@ -66,17 +73,14 @@ def _induction(bridged: "BridgedModel | None", seed: int) -> pd.DataFrame:
     return pd.DataFrame() if bridged is None else induction_table(bridged, seed=seed)
 
 
-def _removed(run: Run) -> "list[list[Lesions]]":
-    """What is removed, for each source of residue directions; nothing without residues."""
+def _removed(run: Run, sources: "list[list[ResidueDirections]]") -> "list[list[Lesions]]":
+    """What is removed, for each source of residue directions."""
     from eval.patching.lesions import lesions
-    from ordinal.steps.proving import residue_directions
 
-    if "not_testable" in run.catalog.metadata:
-        return []
     random_subspaces, seed = run.config.verify.random_subspaces, run.config.seed
     return [
         lesions(sets, run.activations, random_subspaces=random_subspaces, seed=seed)
-        for sets in residue_directions(run)
+        for sets in sources
     ]
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def draw_up(run: Run) -> "list[Claim]":
     """Every claim, in the order of the scorecard, those about other sources of directions last."""
-    from eval.scorecard import features, head, necessity, planted, sufficiency
+    from eval.scorecard import features, head, necessity, planted, specificity, sufficiency
     from eval.scorecard.claim import untestable
 
     claims = head.head_claims(run.head, run.table("baselines"))
@@ -32,6 +32,9 @@ def draw_up(run: Run) -> "list[Claim]":
     claims += sufficiency.arithmetic_claims(arithmetic)
     claims.append(sufficiency.rival_claim(arithmetic, run.table("rivals"), source))
     claims.append(sufficiency.tasks_claim(arithmetic, source))
+    dissociation = run.table("dissociation"), run.table("dissociation_contrasts")
+    claims += specificity.dissociation_claims(*dissociation, source, modulus)
+    claims.append(specificity.prompts_claim(run.table("context_edits"), source))
     claims.append(planted.planted_claim(run.table("planted")))
     claims.append(_recurrence())
     return claims

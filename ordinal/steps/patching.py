@@ -26,13 +26,30 @@ TABLES = (
 
 
 def patch(
-    run: Run, read: "list[Readout]", sources: "list[list[ResidueDirections]]"
-) -> dict[str, pd.DataFrame]:
+    run: Run,
+    read: "list[Readout]",
+    sources: "list[list[ResidueDirections]]",
+    operators: "list[list[Operator]]",
+) -> None:
     """SAE features, class means and a linear probe through the same ablations and edits.
 
-    Returns:
-        `TABLES`, which are written too.
+    Args:
+        run: whose activations are patched.
+        read: the head's readouts.
+        sources: the directions; none where residues are not testable, and all tables are empty.
+        operators: made of them.
     """
+    tables = _tables(run, read, sources, operators) if sources else [pd.DataFrame()] * len(TABLES)
+    for name, table in zip(TABLES, tables, strict=True):
+        write_parquet(table, run.verification / f"{name}.parquet")
+
+
+def _tables(
+    run: Run,
+    read: "list[Readout]",
+    sources: "list[list[ResidueDirections]]",
+    operators: "list[list[Operator]]",
+) -> list[pd.DataFrame]:
     from eval.patching.ablation import ablation_table
     from eval.patching.arithmetic import arithmetic_table
     from eval.patching.doses import dose_response
@@ -42,7 +59,6 @@ def patch(
 
     config, activations = run.config, run.activations
     seed, modulus = config.seed, config.features.modulus
-    operators = all_operators(run, sources)
     ablations, edits = [], []
     for sets in tqdm(sources, "ablations", leave=False, delay=1, disable=None):
         ablations.append(
@@ -60,7 +76,7 @@ def patch(
     of_sae = [operator for some in operators for operator in some if _is_studied(operator)]
     doses = dose_response(sources[0], of_sae, activations, read, seed=seed)
     latents = run.ensemble.members[0].d_sae
-    tables = (
+    return [
         pd.concat(ablations, ignore_index=True),
         every_edit,
         arithmetic_table(every_edit, modulus, seed=seed),
@@ -68,15 +84,21 @@ def patch(
         doses.curves,
         doses.effects,
         planted_control(config.sae, seed=seed),
-    )
-    return write_tables(run, dict(zip(TABLES, tables, strict=True)))
+    ]
 
 
-def write_tables(run: Run, tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Write tables into `verification/`, and hand them on."""
-    for name, table in tables.items():
-        write_parquet(table, run.verification / f"{name}.parquet")
-    return tables
+def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
+    """The directions of the SAEs and of the witnesses, one list of sets for each source."""
+    from features.activity import latent_activity
+    from features.directions import class_mean_directions, probe_directions, sae_directions
+
+    modulus, activations = run.config.features.modulus, run.activations
+    activity = latent_activity(run.ensemble, activations)
+    return [
+        sae_directions(run.ensemble, activity, activations, modulus),
+        class_mean_directions(activations, modulus),
+        probe_directions(activations, modulus),
+    ]
 
 
 def all_operators(run: Run, sources: "list[list[ResidueDirections]]") -> "list[list[Operator]]":

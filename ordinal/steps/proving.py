@@ -8,65 +8,51 @@ import pandas as pd
 from lm.errors import OrdinalError
 from lm.files import write_parquet
 from ordinal.run_folder import Run
+from ordinal.steps import in_context, reading
+from ordinal.steps.controls import study_head
+from ordinal.steps.in_context import study_context
 from ordinal.steps.judging import draw_up
-from ordinal.steps.patching import TABLES, patch, write_tables
+from ordinal.steps.patching import all_operators, patch, residue_directions
 from ordinal.steps.reading import study_text
 from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
     from eval.patching.readout import Readout
-    from features.directions import ResidueDirections
     from lm.access import LanguageModel
     from lm.bridged import BridgedModel
 
 
 OFF = "the whole model was not loaded (`verify: {in_context: false}`)"
-IN_CONTEXT = ("text_cases", "text_shares")
-"""Tables that need the whole model."""
+"""Why tables about prompts are empty."""
 
 
 def verify(run: Run) -> pd.DataFrame:
-    """Put the directions through the successor head, and draw up the claims."""
+    """Put the head and the directions to every test, and draw up the claims."""
     from eval.patching.readout import readouts
     from lm.open import open_model
 
-    model = open_model(run.config.model)
+    model, bridged = open_model(run.config.model), None
     same_model(run, model)
-    head, activations = run.head, run.activations
-    read = readouts(model, activations.tokens, head.layer, head.head)
+    read = readouts(model, run.activations.tokens, run.head.layer, run.head.head)
+    write_parquet(head_logits(run, read), run.verification / "logits.parquet")
+    sources = [] if "not_testable" in run.catalog.metadata else residue_directions(run)
+    operators = all_operators(run, sources) if sources else []
+    compare_witnesses(run, model, read, sources[0] if sources else None)
+    patch(run, read, sources, operators)
     if run.config.verify.in_context:
         bridged = cast("BridgedModel", open_model(run.config.model, route="bridged"))
-        _in_context(run, bridged, read)
+        _in_stream(run, bridged, read)
+        study_context(run, bridged, [one for some in operators for one in some])
         study_text(run, bridged)
     else:
-        write_tables(run, {name: _left_out(OFF) for name in IN_CONTEXT})
-    write_parquet(head_logits(run, read), run.verification / "logits.parquet")
-    if "not_testable" in run.catalog.metadata:
-        compare_witnesses(run, model, read, None)
-        write_tables(run, {name: pd.DataFrame() for name in TABLES})
-    else:
-        sources = residue_directions(run)
-        compare_witnesses(run, model, read, sources[0])
-        patch(run, read, sources)
+        for name in (*in_context.TABLES, *reading.TABLES):
+            write_parquet(_left_out(OFF), run.verification / f"{name}.parquet")
+    study_head(run, model, bridged, sources)
     claims = draw_up(run)
     run.forget_after("verify")
     rows = [{k: _plain(v) for k, v in claim._asdict().items()} for claim in claims]
     run.write_json("summary.json", {"model": run.config.model, "claims": rows})
     return pd.DataFrame(rows)
-
-
-def residue_directions(run: Run) -> "list[list[ResidueDirections]]":
-    """The directions of the SAEs and of the witnesses, one list of sets for each source."""
-    from features.activity import latent_activity
-    from features.directions import class_mean_directions, probe_directions, sae_directions
-
-    modulus, activations = run.config.features.modulus, run.activations
-    activity = latent_activity(run.ensemble, activations)
-    return [
-        sae_directions(run.ensemble, activity, activations, modulus),
-        class_mean_directions(activations, modulus),
-        probe_directions(activations, modulus),
-    ]
 
 
 def _left_out(reason: str) -> pd.DataFrame:
@@ -76,7 +62,7 @@ def _left_out(reason: str) -> pd.DataFrame:
     return table
 
 
-def _in_context(run: Run, model: "BridgedModel", read: "list[Readout]") -> None:
+def _in_stream(run: Run, model: "BridgedModel", read: "list[Readout]") -> None:
     from eval.context.residual import context_table
 
     table = context_table(model, run.activations, read, seed=run.config.seed)

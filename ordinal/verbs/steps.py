@@ -141,8 +141,11 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
         json: print the claims as JSON.
         runs: where run folders lie.
     """
+    from ordinal.printed.context import print_context
+    from ordinal.printed.controls import print_controls
     from ordinal.printed.structure import print_witnesses
     from ordinal.printed.summary import print_claims, print_next
+    from ordinal.printed.text import print_text
     from ordinal.steps import run_step
 
     opened = open_run(config, runs)
@@ -150,6 +153,9 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
     print_claims(opened, json)
     if not json:
         print_witnesses(opened)
+        print_controls(opened)
+        print_context(opened)
+        print_text(opened)
         print_next(opened, "report")
 
 

@@ -13,6 +13,7 @@ from ordinal.report import page
 from ordinal.report.controls import controls
 from ordinal.run_folder import Run
 from ordinal.steps.controls import TABLES, study_head
+from ordinal.steps.patching import residue_directions
 from tests.ordinal.test_report import Page
 
 
@@ -26,7 +27,7 @@ def studied(finished: Run, tmp_path_factory) -> Run:
     run = copied(finished, tmp_path_factory.mktemp("studied") / "run")
     bridged = open_model(run.config.model, route="bridged")
     assert isinstance(bridged, BridgedModel)
-    study_head(run, open_model(run.config.model), bridged)
+    study_head(run, open_model(run.config.model), bridged, residue_directions(run))
     return run
 
 
@@ -92,7 +93,7 @@ def test_without_residues_and_without_attention_the_rest_is_still_told(
 ) -> None:
     run = copied(finished, tmp_path / "run")
     run.catalog.metadata["not_testable"] = "no numbers"
-    study_head(run, open_model(run.config.model), None)
+    study_head(run, open_model(run.config.model), None, [])
     assert run.table("dissociation").empty
     assert run.table("dissociation_contrasts").empty
     assert set(run.table("greater_than")["reading"]) == {"head", "W_E + M(t) without head"}
