@@ -4,6 +4,7 @@ Everything in `eval/` that patches takes a `ResidueDirections`, so that class me
 probe go through every edit that SAE features go through.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from features.activity import Activity
 from features.residues import fit_residues
+from lm.errors import OrdinalError
 from lm.ordinals import FOLDS
 from sae.ensemble import SAEEnsemble
 from training.activations import Activations
@@ -36,6 +38,36 @@ class ResidueDirections:
     @property
     def modulus(self) -> int:
         return len(self.vectors)
+
+
+def check_directions(sets: Sequence[ResidueDirections], activations: Activations) -> None:
+    """Refuse directions that cannot be patched into these activations, or tested on any of them.
+
+    Raises:
+        OrdinalError: names the first set that is of another width or of other tokens, or that
+            holds out no number.
+    """
+    if not sets:
+        raise OrdinalError("There are no directions to patch: `ordinal features RUN` finds them.")
+    numbers = _number_rows(activations)
+    for one in sets:
+        width, n_tokens = one.vectors.shape[1], len(one.held_out)
+        which = f"The {one.source} directions of member {one.member}"
+        if width != activations.x.shape[1]:
+            raise OrdinalError(
+                f"{which} are {width} wide, and M(t) "
+                f"{activations.x.shape[1]}: they are another model's."
+            )
+        if n_tokens != len(numbers):
+            raise OrdinalError(
+                f"{which} are about {n_tokens:,} tokens, "
+                f"and there are {len(numbers):,} here: they were fitted on other activations."
+            )
+        if not (one.held_out.numpy() & numbers).any():
+            raise OrdinalError(
+                f"{which} hold out no number, so nothing can be tested: fit them on a part of the "
+                "numbers."
+            )
 
 
 def _number_rows(activations: Activations) -> np.ndarray:

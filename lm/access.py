@@ -30,6 +30,19 @@ class ModelInfo:
     revision: str | None = None
     """The commit of a hub model, or the SHA-256 of a folder's config and weight files' headers."""
 
+    def check_head(self, layer: int, head: int) -> None:
+        """Refuse a head that the model does not have.
+
+        Raises:
+            OrdinalError: names the heads that there are.
+        """
+        if not (0 <= layer < self.n_layers and 0 <= head < self.n_heads):
+            raise OrdinalError(
+                f"{self.name} has no head L{layer}H{head}: its layers are 0 to "
+                f"{self.n_layers - 1}, with heads 0 to {self.n_heads - 1} in each. "
+                f"`ordinal heads {self.name}` lists them."
+            )
+
     def check_tokens(self, token_ids: Int[Tensor, " tokens"]) -> None:
         """Refuse tokens that the model has no embedding for.
 

@@ -51,7 +51,12 @@ class HeadCircuit:
 def head_circuit(
     model: LanguageModel, layer: int, head: int, candidates: Int[Tensor, " candidates"]
 ) -> HeadCircuit:
-    """The circuit of one head. Centring is linear, so it is folded into the kernel."""
+    """The circuit of one head. Centring is linear, so it is folded into the kernel.
+
+    Raises:
+        OrdinalError: the model has no such head.
+    """
+    model.info.check_head(layer, head)
     weights = model.attention(layer)
     kv_head = head // (model.info.n_heads // model.info.n_kv_heads)
     written = weights.W_O[head] @ unembedding(model, candidates).T

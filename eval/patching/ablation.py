@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eval.patching.readout import Readout, margin
 from eval.patching.subspaces import matched_random_subspaces, remove, span, variance_share
-from features.directions import ResidueDirections
+from features.directions import ResidueDirections, check_directions
 from features.statistics import Bootstrap, bootstrap_means
 from training.activations import Activations
 
@@ -63,7 +63,11 @@ def ablation_table(
         `margin_change`, of the successor's logit above the next best, in standard deviations of the
         token's unedited logits; `restored` and `restored_other`, the score with a class given back;
         of all but the first two, 95% intervals `_low`, `_high`; `n_tokens`, `n_subspaces`.
+
+    Raises:
+        OrdinalError: the directions are not of these activations, or hold out no number.
     """
+    check_directions(sets, activations)
     rows: dict[tuple[str, str], list[dict[str, np.ndarray]]] = {}
     about: dict[str, list[tuple[int, float]]] = {}
     for number, directions in enumerate(sets):

@@ -8,7 +8,7 @@ import pandas as pd
 from eval.patching.edits import operator_edits
 from eval.patching.operators import Add
 from eval.patching.readout import Readout
-from features.directions import ResidueDirections
+from features.directions import ResidueDirections, check_directions
 from features.statistics import bootstrap_means
 from training.activations import Activations
 
@@ -20,7 +20,12 @@ def arithmetic_edits(
     *,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The paper's edit under each set of directions: `operator_edits` by `Add` alone."""
+    """The paper's edit under each set of directions: `operator_edits` by `Add` alone.
+
+    Raises:
+        OrdinalError: the directions are not of these activations, or no edit can be tested.
+    """
+    check_directions(sets, activations)
     operators = [Add(directions, activations) for directions in sets]
     return operator_edits(operators, activations, readouts, seed=seed)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from eval.patching.operators import Add, Operator
 from eval.patching.readout import Readout
+from lm.errors import OrdinalError
 from training.activations import Activations
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
@@ -124,6 +125,9 @@ def operator_edits(
         class contrast, for `add`), `written` (index), `expected` (index), `success`, `last_digit`,
         `logit_gain` (change of the expected token's logit less the change of the unedited
         successor's, through the head).
+
+    Raises:
+        OrdinalError: no edit can be tested.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
@@ -165,6 +169,11 @@ def operator_edits(
                         * (operator.contrast if isinstance(operator, Add) else np.nan),
                     }
                 )
+    if not parts:
+        raise OrdinalError(
+            "No edit can be tested: no token that the directions were not fitted on has a target "
+            "of another residue in its task. More tokens are needed (`tokens: {numbers: ...}`)."
+        )
     return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 

@@ -1,6 +1,6 @@
 """Ablation, arithmetic and head choice on checkpoints whose truth is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from eval.patching.edits import Edits, possible_edits
 from eval.patching.readout import Readout, readouts
 from features.directions import ResidueDirections, class_mean_directions, probe_directions
 from lm.access import LanguageModel
+from lm.errors import OrdinalError
 from lm.open import open_model
 from lm.ordinals import load_tasks, ordinal_tokens
 from lm.planted import PlantedTruth, plant
@@ -151,3 +152,30 @@ def test_the_scale_never_sees_the_decades_or_numbers_it_is_tested_on(planted: Pl
     scales = [e[e["split"] == "60-99"]["scale"].unique().tolist() for e in (honest, other)]
     assert scales[0] == scales[1]
     assert len(scales[0]) == 1
+
+
+def test_a_head_that_is_not_there_is_named(planted: Planted) -> None:
+    tokens = planted.activations.tokens
+    for layer, head in ((2, 0), (0, 4), (-1, 0)):
+        with pytest.raises(OrdinalError, match=rf"no head L{layer}H{head}: its layers are 0 to 1"):
+            readouts(planted.model, tokens, layer, head)
+
+
+def test_directions_of_another_model_and_an_empty_split_are_refused(planted: Planted) -> None:
+    true = planted.true_directions()
+    narrow = replace(true, vectors=true.vectors[:, :100])
+    short = replace(true, held_out=true.held_out[:50])
+    fitted_on_all = replace(true, held_out=torch.zeros_like(true.held_out))
+    for sets, line in (
+        ([narrow], "100 wide, and M.t. 256"),
+        ([short], "about 50 tokens"),
+        ([fitted_on_all], "hold out no number"),
+        ([], "no directions to patch"),
+    ):
+        for study in (ablation_table, arithmetic_edits):
+            with pytest.raises(OrdinalError, match=line):
+                study(sets, planted.activations, planted.readouts)
+    days = [readout for readout in planted.readouts if readout.task == "days"][:1]
+    none = true.held_out & torch.tensor(planted.activations.tokens.table["task"] == "numbers")
+    with pytest.raises(OrdinalError, match="No edit can be tested"):
+        arithmetic_edits([replace(true, held_out=none)], planted.activations, days)
