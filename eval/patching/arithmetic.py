@@ -44,7 +44,7 @@ def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -
         `operator`, `directions`, `task`, `split` (of numbers: `20-99`, the two halves, each with
         the other's scale, or `other numbers`; of words: `all`), `digits` (`0-8` or `carry`),
         `control`, `success` with its 95% interval, `fitted` (success where the scales were chosen),
-        `last_digit`, `logit_gain`, `scale` (median), `n_edits`, `n_tokens`.
+        `last_digit`, `logit_gain`, `scale` and `rank` (medians), `n_edits`, `n_tokens`.
     """
     carry = (edits["i"] == modulus - 1) | (edits["j"] == modulus - 1)
     keyed = edits.assign(
@@ -72,6 +72,7 @@ def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -
                 "last_digit": part["last_digit"].mean(),
                 "logit_gain": part["logit_gain"].mean(),
                 "scale": part["scale"].median(),
+                "rank": int(part["rank"].median()),
                 "n_edits": len(part),
                 "n_tokens": part["text"].nunique(),
             }

@@ -119,7 +119,8 @@ def operator_edits(
         seed: of the controls.
 
     Returns:
-        One row per edit: `operator`, `directions` (their source), `member`, `control`, `task`,
+        One row per edit: `operator`, `directions` (their source), `rank` (of the
+        subspace that it moves M in), `member`, `control`, `task`,
         `text`, `index`, `target` (index), `i`, `j`, `split`, `fitted` (success where the scale was
         chosen), `scale`, `k` (the scale times the
         class contrast, for `add`), `written` (index), `expected` (index), `success`, `last_digit`,
@@ -248,6 +249,7 @@ def _outcome(
     return {
         "operator": np.full(n, operator.name),
         "directions": np.full(n, operator.directions.source),
+        "rank": np.full(n, operator.rank),
         "member": np.full(n, operator.directions.member),
         "task": np.full(n, readout.task),
         "text": texts[edits.source],

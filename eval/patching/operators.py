@@ -28,6 +28,9 @@ from features.directions import ResidueDirections
 from sae.autoencoder import SAE
 from training.activations import Activations
 
+RANK_HOLDS = 0.99
+"""Share of the variance of P_N M that its rank is counted to."""
+
 
 class Operator(Protocol):
     """What edits M(t), bound to the directions of one member and to the tokens."""
@@ -40,6 +43,11 @@ class Operator(Protocol):
     @property
     def directions(self) -> ResidueDirections:
         """Whose source and held-out tokens the edits are reported under."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """Dimensions that an edit moves M in."""
         ...
 
     def taken(
@@ -94,6 +102,10 @@ class _OfResidues:
     @cached_property
     def basis(self) -> Float[Tensor, "d_model rank"]:
         return span(self.directions.vectors)
+
+    @property
+    def rank(self) -> int:
+        return self.basis.shape[1]
 
     def can_give(self) -> Bool[Tensor, " tokens"]:
         return torch.ones(len(self.residue), dtype=torch.bool)
@@ -228,6 +240,17 @@ class Swap:
     """By target, the row that gives; -1 where there is none."""
 
     name = "swap"
+
+    @property
+    def rank(self) -> int:
+        """Dimensions that hold 99% of the variance of P_N M over the fitted tokens."""
+        return self._rank
+
+    @cached_property
+    def _rank(self) -> int:
+        fitted = self.activations.x[~self.directions.held_out]
+        size = torch.linalg.svdvals((fitted - fitted.mean(0)) @ self.project) ** 2
+        return int((size.cumsum(0) < RANK_HOLDS * size.sum()).sum()) + 1
 
     def taken(
         self, m: Float[Tensor, "edits d_model"], rows: Int[Tensor, " edits"]

@@ -13,9 +13,6 @@ from features.structure.projections import fit_projections
 from lm.ordinals import FOLDS
 from training.activations import Activations
 
-HELD = 0.99
-"""Share of the variance of P_N M that its rank is counted to."""
-
 
 def index_swaps(activations: Activations, modulus: int, *, seed: int = 0) -> list[Swap]:
     """Swaps of the index part, for each fold of held-out tokens.
@@ -42,17 +39,10 @@ def index_swaps(activations: Activations, modulus: int, *, seed: int = 0) -> lis
     return out
 
 
-def rank(swap: Swap) -> int:
-    """Dimensions that hold 99% of the variance of P_N M over the fitted tokens."""
-    fitted = swap.activations.x[~swap.directions.held_out]
-    size = torch.linalg.svdvals((fitted - fitted.mean(0)) @ swap.project) ** 2
-    return int((size.cumsum(0) < HELD * size.sum()).sum()) + 1
-
-
 def random_swap(swap: Swap, *, seed: int = 0) -> Swap:
     """The same exchange in a random subspace of the same rank."""
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(swap.project), rank(swap), generator=generator)
+    noise = torch.randn(len(swap.project), swap.rank, generator=generator)
     basis, _ = torch.linalg.qr(noise)
     directions = replace(swap.directions, source="random subspace")
     return Swap(directions, swap.activations, basis @ basis.T, swap.donors)

@@ -9,7 +9,7 @@ from ordinal.figures.style import CONTROL, HALF, OTHER, RIGHT, SOURCES, error_ba
 COLOURS = (RIGHT, OTHER, SOURCES["class means"], SOURCES["probe"], HALF)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SHARE = ("share", "share_low", "share_high")
-PANELS = {"removal": "the number’s own successor", "edit": "the edited number’s successor"}
+PANELS = {"removal": "ablated: own successor", "edit": "edited: the target’s successor"}
 
 
 def dose_curves(doses: pd.DataFrame) -> go.Figure:

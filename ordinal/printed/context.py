@@ -16,9 +16,10 @@ Row = dict[Any, Any]
 
 def print_context(run: Run) -> None:
     """The families with what ablating the head does, then edits: control, interval and n beside."""
-    if not (run.verification / "in_context.parquet").is_file():
-        return
     table, edits = run.table("in_context"), run.table("context_edits")
+    if table.empty:
+        print(f"in context: not testable, {table.attrs['not_testable']}")
+        return
     asked = table[(table["task"] == "all") & (table["n_prompts"] > 0)]
     if len(asked):
         print(_columns("in context, right", "ablated", "next head", "compensated", "n"))

@@ -11,11 +11,12 @@ from ordinal.run_folder import Run
 
 
 def in_context(run: Run) -> Section:
-    """Both tables of `study_context`; nothing where the head was not studied in context."""
-    if not (run.verification / "in_context.parquet").is_file():
-        return {}
+    """Both tables of `study_context`; the reason where no prompt was run."""
     table, edits = run.table("in_context"), run.table("context_edits")
+    if table.empty:
+        return {"not_testable": table.attrs["not_testable"]}
     section: Section = {
+        "not_testable": None,
         "left_out": table.loc[table["n_prompts"] == 0].to_dict("records"),
         "families": None,
         "edits": _edits(edits) if len(edits) else None,

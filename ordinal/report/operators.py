@@ -40,9 +40,9 @@ def _by_task(edits: pd.DataFrame) -> Table:
         edit = by_control["none"]
         printed = interval(edit["success"], edit["success_low"], edit["success_high"])
         controls = [number(by_control[name]["success"]) for name in ("random", "permuted")]
-        figures = ("fitted", "last_digit", "scale", "n_edits", "n_tokens")
+        figures = ("fitted", "last_digit", "scale", "rank", "n_edits", "n_tokens")
         row = [str(task).replace("_", " "), str(operator), str(source), printed, *controls]
         rows.append([*row, *(number(edit[name]) for name in figures)])
     headings = ["task", "operator", "directions", "exact [95%]", "random", "other residues"]
-    headings += ["where chosen", "last digit", "scale", "edits", "tokens"]
+    headings += ["where chosen", "last digit", "scale", "rank", "edits", "tokens"]
     return Table(headings, sorted(rows, key=lambda row: row[0]), 3)

@@ -119,7 +119,9 @@ def all_operators(run: Run, sources: "list[list[ResidueDirections]]") -> "list[l
             out.append([Clamp(one, activations, members[one.member]) for one in sets])
     seed, modulus = run.config.seed, run.config.features.modulus
     swaps = index_swaps(activations, modulus, seed=seed)
-    return [*out, list(swaps), [random_swap(swap, seed=seed) for swap in swaps]]
+    out.append([*swaps])
+    out.append([random_swap(swap, seed=seed) for swap in swaps])
+    return out
 
 
 def _is_studied(operator: "Operator") -> bool:

@@ -10,7 +10,7 @@ from eval.patching.edits import SCALES, EditedReadout, operator_edits, possible_
 from eval.patching.operators import Add, Clamp, Operator, Remove, Replace, Swap, edited
 from eval.patching.readout import Readout, readouts
 from eval.patching.subspaces import span
-from eval.patching.swaps import index_swaps, random_swap, rank
+from eval.patching.swaps import index_swaps, random_swap
 from features.activity import latent_activity
 from features.directions import ResidueDirections, sae_directions
 from lm.open import open_model
@@ -145,9 +145,9 @@ def test_a_swap_never_takes_from_the_target_and_prefers_another_task(studied: St
 def test_a_random_subspace_of_the_same_rank_swaps_nothing(studied: Studied) -> None:
     swap = studied.operators["swap"]
     assert isinstance(swap, Swap)
-    assert 10 <= rank(swap) <= 40
+    assert 10 <= swap.rank <= 40
     control = random_swap(swap)
-    assert torch.linalg.matrix_rank(control.project, rtol=1e-4) == rank(swap)
+    assert torch.linalg.matrix_rank(control.project, rtol=1e-4) == swap.rank
     success = {
         name: operator_edits([operator], studied.activations, studied.readouts, controls=("none",))[
             "success"

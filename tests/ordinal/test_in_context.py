@@ -12,6 +12,7 @@ from eval.heads.successor import HeadChoice
 from eval.patching.operators import Add, Operator, Replace
 from features.directions import class_mean_directions
 from lm.bridged import BridgedModel
+from lm.files import write_parquet
 from lm.open import open_model
 from lm.ordinals import load_tasks, ordinal_tokens
 from lm.planted import plant
@@ -21,7 +22,7 @@ from ordinal.printed.context import print_context
 from ordinal.report.context import in_context
 from ordinal.report.page import HERE, plot
 from ordinal.run_folder import Run, make_run
-from ordinal.steps.in_context import study_context
+from ordinal.steps.in_context import TABLES, study_context
 from tests.ordinal.test_report import Page
 from training.harvest import harvest
 
@@ -151,11 +152,14 @@ def test_a_model_that_cannot_be_asked_says_why(tmp_path, capsys) -> None:
     assert "the tokenizer does not know" in rendered(run).words
 
 
-def test_a_run_that_was_not_studied_in_context_shows_nothing(studied, tmp_path, capsys) -> None:
-    run = Run(tmp_path, studied.config)
+def test_a_run_that_was_not_studied_in_context_says_why(studied, tmp_path, capsys) -> None:
+    run, nothing = Run(tmp_path, studied.config), pd.DataFrame()
+    nothing.attrs["not_testable"] = "no prompt was run"
+    for name in TABLES:
+        write_parquet(nothing, run.verification / f"{name}.parquet")
     print_context(run)
-    assert capsys.readouterr().out == ""
-    assert rendered(run).words.strip() == ""
+    assert capsys.readouterr().out == "in context: not testable, no prompt was run\n"
+    assert "Not testable. no prompt was run" in rendered(run).words
 
 
 def test_every_figure_lies_in_its_interval_and_counts_fit(studied) -> None:
