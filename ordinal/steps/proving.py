@@ -1,9 +1,11 @@
 """The fourth step: the directions put through the successor head, and the claims drawn up."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import pandas as pd
+from tqdm import tqdm
 
 from lm.errors import OrdinalError
 from lm.files import write_parquet
@@ -17,6 +19,7 @@ from ordinal.steps.reading import study_text
 from ordinal.steps.witnessing import compare_witnesses
 
 if TYPE_CHECKING:
+    from eval.patching.operators import Operator
     from eval.patching.readout import Readout
     from lm.access import LanguageModel
     from lm.bridged import BridgedModel
@@ -37,22 +40,38 @@ def verify(run: Run) -> pd.DataFrame:
     write_parquet(head_logits(run, read), run.verification / "logits.parquet")
     sources = [] if "not_testable" in run.catalog.metadata else residue_directions(run)
     operators = all_operators(run, sources) if sources else []
-    compare_witnesses(run, model, read, sources[0] if sources else None)
-    patch(run, read, sources, operators)
     if run.config.verify.in_context:
         bridged = cast("BridgedModel", open_model(run.config.model, route="bridged"))
-        _in_stream(run, bridged, read)
-        study_context(run, bridged, [one for some in operators for one in some])
-        study_text(run, bridged)
-    else:
-        for name in (*in_context.TABLES, *reading.TABLES):
-            write_parquet(_left_out(OFF), run.verification / f"{name}.parquet")
-    study_head(run, model, bridged, sources)
+    studies: dict[str, Callable[[], None]] = {
+        "witnesses": lambda: compare_witnesses(run, model, read, sources[0] if sources else None),
+        "patching": lambda: patch(run, read, sources, operators),
+        "the head": lambda: study_head(run, model, bridged, sources),
+        "prompts and text": lambda: _in_context(run, bridged, read, operators),
+    }
+    for name, study in (bar := tqdm(studies.items(), leave=False, delay=1, disable=None)):
+        bar.set_description(f"verify: {name}")
+        study()
     claims = draw_up(run)
     run.forget_after("verify")
     rows = [{k: _plain(v) for k, v in claim._asdict().items()} for claim in claims]
     run.write_json("summary.json", {"model": run.config.model, "claims": rows})
     return pd.DataFrame(rows)
+
+
+def _in_context(
+    run: Run,
+    model: "BridgedModel | None",
+    read: "list[Readout]",
+    operators: "list[list[Operator]]",
+) -> None:
+    """What needs the whole model; where it was not loaded, tables that say so."""
+    if model is None:
+        for name in (*in_context.TABLES, *reading.TABLES):
+            write_parquet(_left_out(OFF), run.verification / f"{name}.parquet")
+        return
+    _in_stream(run, model, read)
+    study_context(run, model, [one for some in operators for one in some])
+    study_text(run, model)
 
 
 def _left_out(reason: str) -> pd.DataFrame:
