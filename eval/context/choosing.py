@@ -26,19 +26,17 @@ def not_fitted(
 ) -> Possible:
     """The edits whose outcome played no part in fitting the operator.
 
-    Their scale is that of the same edits of M(t) (`eval.patching.edits`), chosen on the others; it
-    is 1 where there are no others (swap) or none of them succeeds.
+    Their scale is that of the same edits of M(t) (`eval.patching.edits`), chosen on the others.
     """
     edited = [EditedReadout.of(operator, activations, readout) for readout in readouts]
     every = [possible(operator, readout) for readout in readouts]
     chosen = chosen_scales(operator, edited, every)
-    scales = {key: one.scale if one.fitted > 0 else 1.0 for key, one in chosen.items()}
     parts = []
     for one, edits in zip(edited, every, strict=True):
         asked = edits.where(reported(operator, one.readout, edits))
         rows, task = one.readout.rows.numpy(), one.readout.task
         columns = {"source": rows[asked.source], "target": rows[asked.target]}
-        scale = [scales[task, name] for name in one.split(asked)]
+        scale = [chosen[task, name].scale for name in one.split(asked)]
         parts.append(pd.DataFrame(columns).assign(task=task, scale=np.array(scale, dtype=float)))
     return Possible(operator, pd.concat(parts, ignore_index=True))
 

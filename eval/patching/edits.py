@@ -211,7 +211,8 @@ def chosen_scales(
 ) -> dict[tuple[str, str], Choice]:
     """The scale of each task and split: the one with most successes where it is not reported.
 
-    Of several that are equally good the middle one: the ends of a plateau are its edges.
+    Of several that are equally good the middle one: the ends of a plateau are its edges. Where
+    none succeeds, 1.
     """
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for one, everything in zip(edited, possible_edits, strict=True):
@@ -227,6 +228,8 @@ def chosen_scales(
 
 def _best(success: Bool[np.ndarray, "scales edits"]) -> Choice:
     successes = success.sum(1)
+    if not successes.any():
+        return Choice(1.0, 0.0)
     best = np.flatnonzero(successes == successes.max())
     middle = int(best[len(best) // 2])
     return Choice(SCALES[middle], successes[middle] / max(success.shape[1], 1))
