@@ -39,7 +39,7 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
     return [
         judged(
             "features found",
-            f"members, all {modulus} residues",
+            f"members, {modulus} residues",
             share,
             f"mod {moduli}: {others} of {len(controls)}"
             if moduli
@@ -63,7 +63,7 @@ def residue_claims(residues: pd.DataFrame, modulus: int, *, seed: int = 0) -> li
 
 def stability_claim(structure: dict[str, pd.DataFrame], modulus: int) -> Claim:
     """That other seeds learn the same latents."""
-    name = "same latents, other seeds"
+    name = "latents, other seeds"
     matching = structure.get("matching", pd.DataFrame({"group": []}))
     own, random = row(matching, group=f"mod{modulus}"), row(matching, group="random directions")
     if not own or not random:

@@ -85,7 +85,7 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         "graded response",
         name,
         at_half,
-        f"whole {full[0]:.2f}sd, random {random['full']:.2f}",
+        f"{full[0]:.1f} sd, random {random['full']:.1f}",
         found["n_tokens"],
         f"of the margin's change between {GRADED[0]} and {GRADED[1]} of the whole, which is beyond "
         "random subspaces'",

@@ -143,8 +143,9 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
     """
     from ordinal.printed.context import print_context
     from ordinal.printed.controls import print_controls
+    from ordinal.printed.scorecard import print_claims, print_operators
     from ordinal.printed.structure import print_witnesses
-    from ordinal.printed.summary import print_claims, print_next
+    from ordinal.printed.summary import print_next
     from ordinal.printed.text import print_text
     from ordinal.steps import run_step
 
@@ -152,6 +153,7 @@ def verify(config: Target = "counting", /, *, json: bool = False, runs: Path = R
     run_step(opened, "verify")
     print_claims(opened, json)
     if not json:
+        print_operators(opened)
         print_witnesses(opened)
         print_controls(opened)
         print_context(opened)
