@@ -39,13 +39,14 @@ def specificity_claim(losses: pd.DataFrame, source: str, modulus: int) -> Claim:
         modulus: of the residues.
     """
     name = "rise of loss, ordinal only"
+    if losses.empty:
+        reason = losses.attrs.get("not_testable", "no text was read").split(". ")[0]
+        return untestable("specificity", name, reason, directions=source)
     mine = losses[(losses["directions"] == source) & (losses["positions"] == ORDINAL)]
     found = row(mine, removed=f"mod-{modulus}")
     random, everything = row(mine, removed=MATCHED), row(mine, removed=ALL)
     reason = ""
-    if losses.empty:
-        reason = losses.attrs.get("not_testable", "no text was read")
-    elif not found:
+    if not found:
         reason = "the text holds no ordinal token"
     elif not random:
         reason = "no random subspace of this rank holds as much variance"

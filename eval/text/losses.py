@@ -117,7 +117,7 @@ def text_losses(
     return _typed(rows)
 
 
-def empty() -> pd.DataFrame:
+def no_losses() -> pd.DataFrame:
     """The table where nothing could be removed, or nothing read."""
     return _typed([])
 

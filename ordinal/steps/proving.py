@@ -43,7 +43,7 @@ def verify(run: Run) -> pd.DataFrame:
         bridged = cast("BridgedModel", open_model(run.config.model, route="bridged"))
         _in_stream(run, bridged, read)
         study_context(run, bridged, [one for some in operators for one in some])
-        study_text(run, bridged)
+        study_text(run, bridged, sources)
     else:
         for name in (*in_context.TABLES, *reading.TABLES):
             write_parquet(_left_out(OFF), run.verification / f"{name}.parquet")
