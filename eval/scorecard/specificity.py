@@ -1,5 +1,7 @@
 """That the directions carry what they are said to carry, and nothing else."""
 
+from typing import Any
+
 import pandas as pd
 
 from eval.patching.lesions import MATCHED
@@ -38,7 +40,7 @@ def specificity_claim(losses: pd.DataFrame, source: str, modulus: int) -> Claim:
         source: of the directions.
         modulus: of the residues.
     """
-    name = "rise of loss, ordinal only"
+    name = "loss at ordinal only"
     if losses.empty:
         reason = losses.attrs.get("not_testable", "no text was read").split(". ")[0]
         return untestable("specificity", name, reason, directions=source)
@@ -59,8 +61,8 @@ def specificity_claim(losses: pd.DataFrame, source: str, modulus: int) -> Claim:
         "specificity",
         name,
         values,
-        f"all of M {short(everything['specificity'])}; rise {short(rise[0])}, "
-        f"random {short(random['change'])}",
+        f"random {_share(random)}, all of M {_share(everything)}; rise {short(rise[0])}, random "
+        f"{short(random['change'])}",
         found["n_positions"],
         f"above {SPECIFIC_BAR}, which removing all of M is below; the rise at ordinal tokens above "
         "that of random subspaces of the same variance",
@@ -69,6 +71,11 @@ def specificity_claim(losses: pd.DataFrame, source: str, modulus: int) -> Claim:
         + above(rise, random["change_high"]),
         directions=source,
     )
+
+
+def _share(found: dict[str, Any]) -> str:
+    """A specificity, which there is only where the loss rises at all."""
+    return "-" if pd.isna(found["specificity"]) else short(found["specificity"])
 
 
 def prompts_claim(edits: pd.DataFrame, source: str) -> Claim:
