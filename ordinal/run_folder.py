@@ -28,8 +28,8 @@ RUNS = Path("runs")
 VERIFIED = (
     *("logits", "witnesses", "witness_summary", "importance", "importance_summary"),
     *("ablation", "edits", "arithmetic", "rivals", "doses", "dose_effects", "planted"),
-    *("in_context", "context_edits", "text_cases", "text_shares", "behaviours", "greater_than"),
-    *("dissociation", "dissociation_contrasts", "head_roles"),
+    *("in_context", "context_edits", "text_cases", "text_shares", "text_losses"),
+    *("behaviours", "greater_than", "dissociation", "dissociation_contrasts", "head_roles"),
 )
 """Tables of the verify step; those that the tokens cannot fill are empty."""
 

@@ -1,4 +1,4 @@
-"""What `ordinal verify` says about natural text: eight lines."""
+"""What `ordinal verify` says about natural text: ten lines."""
 
 import textwrap
 from typing import Any
@@ -47,6 +47,25 @@ def print_text(run: Run) -> None:
             for name, rows in zip(names[1:], others, strict=True)
         )
         print(f"lists: {names[0]} wins {_interval(row)} of {row['n']} prompts ({beside})")
+    _print_losses(run.table("text_losses"))
+
+
+def _print_losses(table: pd.DataFrame) -> None:
+    """What the residues save of the loss, beside random subspaces; nothing where not measured."""
+    from eval.patching.lesions import MATCHED
+    from eval.text.losses import ORDINAL, OTHER
+
+    found = {(row["removed"], row["positions"]): row for row in table.to_dict("records")}
+    removed = next((name for name, _ in found if name.startswith("mod-")), None)
+    parts = []
+    for kind in (ORDINAL, OTHER):
+        if row := found.get((removed, kind)):
+            random = found.get((MATCHED, kind), {}).get("change", float("nan"))
+            rise = with_interval(row["change"], row["change_low"], row["change_high"])
+            parts.append(f"{kind} {rise} (random {_short(random)}, n {row['n_positions']:,})")
+    if parts:
+        line = f"rise of loss in text without {removed}, in nats: {'; '.join(parts)}"
+        print(textwrap.fill(line, WIDTH, break_on_hyphens=False))
 
 
 def _rows(table: pd.DataFrame) -> dict[tuple[str, str], Row]:

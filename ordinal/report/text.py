@@ -1,4 +1,4 @@
-"""What the report's section about natural text shows: shares of classes, and cases to read."""
+"""What the report's section about natural text shows: shares of classes, losses, and cases."""
 
 import pandas as pd
 
@@ -35,6 +35,7 @@ def text(run: Run) -> Section:
         "wins": _classes(shares, "wins"),
         "losses": _classes(shares, "losses"),
         "successions": _heads(shares[shares["among"] == "successions"], "successions"),
+        "losses_without": _losses(run.table("text_losses")),
         "lists": None if lists.empty else _heads(lists, "prompts"),
         "examples": {
             outcome: _examples(cases[cases["outcome"] == outcome], run.config.seed)
@@ -81,6 +82,17 @@ def _classes(shares: pd.DataFrame, among: str) -> Table:
 def _heads(found: pd.DataFrame, of: str) -> Table:
     rows = [[_name(row), _interval(row), number(int(row["n"]))] for _, row in found.iterrows()]
     return Table(["head", "wins [95%]", of], rows)
+
+
+def _losses(found: pd.DataFrame) -> Table | str:
+    """What is removed, and what it costs where the next token is ordinal and where nothing is."""
+    if found.empty:
+        return str(found.attrs.get("not_testable", ""))
+    columns = {"removed": "removed from MLP0’s output", "positions": "positions"}
+    columns |= {"loss_before": "loss", "loss_after": "loss after", "change": "rise [95%]"}
+    columns |= {"specificity": "only there [95%]", "rank": "rank", "variance_removed": "variance"}
+    columns |= {"n_positions": "n", "n_contexts": "contexts"}
+    return from_frame(found, columns, intervals=("change", "specificity"), n_text=2)
 
 
 def _examples(cases: pd.DataFrame, seed: int) -> Table:

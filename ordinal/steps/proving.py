@@ -21,6 +21,7 @@ from ordinal.steps.witnessing import compare_witnesses
 if TYPE_CHECKING:
     from eval.patching.operators import Operator
     from eval.patching.readout import Readout
+    from features.directions import ResidueDirections
     from lm.access import LanguageModel
     from lm.bridged import BridgedModel
 
@@ -46,7 +47,7 @@ def verify(run: Run) -> pd.DataFrame:
         "witnesses": lambda: compare_witnesses(run, model, read, sources[0] if sources else None),
         "patching": lambda: patch(run, read, sources, operators),
         "the head": lambda: study_head(run, model, bridged, sources),
-        "prompts and text": lambda: _in_context(run, bridged, read, operators),
+        "prompts and text": lambda: _in_context(run, bridged, read, sources, operators),
     }
     for name, study in (bar := tqdm(studies.items(), leave=False, delay=1, disable=None)):
         bar.set_description(f"verify: {name}")
@@ -62,6 +63,7 @@ def _in_context(
     run: Run,
     model: "BridgedModel | None",
     read: "list[Readout]",
+    sources: "list[list[ResidueDirections]]",
     operators: "list[list[Operator]]",
 ) -> None:
     """What needs the whole model; where it was not loaded, tables that say so."""
@@ -71,7 +73,7 @@ def _in_context(
         return
     _in_stream(run, model, read)
     study_context(run, model, [one for some in operators for one in some])
-    study_text(run, model)
+    study_text(run, model, sources)
 
 
 def _left_out(reason: str) -> pd.DataFrame:

@@ -7,8 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eval.patching.lesions import MATCHED
 from eval.scorecard.claim import Claim, Comparison, verdict
 from eval.scorecard.features import residue_claims
+from eval.scorecard.specificity import specificity_claim
+from eval.text.losses import ALL, ORDINAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +44,49 @@ def test_several_members_have_an_interval_over_members() -> None:
     claim = held_out([[8] * 10, [10] * 10, [9] * 10])
     assert claim.low < claim.value < claim.high
     assert "over members" in claim.bar
+
+
+def specificity(rise: float, elsewhere: float, random: float = 0.1, every: float = 0.5) -> Claim:
+    """The claim, where the loss rises by so much at ordinal tokens and at others."""
+    share = 1 - elsewhere / rise
+    rows = [
+        {"removed": removed, "change": change, "specificity": found}
+        for removed, change, found in (
+            ("mod-10", rise, share),
+            (MATCHED, random, 1.0),
+            (ALL, 5.0, every),
+        )
+    ]
+    table = pd.DataFrame(rows).assign(directions="SAE", positions=ORDINAL, n_positions=900)
+    for name in ("change", "specificity"):
+        table[f"{name}_low"], table[f"{name}_high"] = table[name] - 0.05, table[name] + 0.05
+    return specificity_claim(table, "SAE", 10)
+
+
+@pytest.mark.parametrize(
+    ("rises", "expected"),
+    [
+        ({"rise": 1.0, "elsewhere": 0.1}, "supported"),
+        ({"rise": 1.0, "elsewhere": -0.1}, "supported"),
+        ({"rise": 1.0, "elsewhere": 0.27}, "inconclusive"),
+        ({"rise": 1.0, "elsewhere": 0.5}, "not supported"),
+        ({"rise": 1.0, "elsewhere": 0.1, "random": 1.1}, "not supported"),
+        ({"rise": 1.0, "elsewhere": 0.1, "random": 0.92}, "inconclusive"),
+        ({"rise": 1.0, "elsewhere": 0.1, "every": 0.9}, "not testable"),
+        ({"rise": 1.0, "elsewhere": 0.1, "every": 0.75}, "inconclusive"),
+    ],
+)
+def test_specificity_needs_a_rise_that_is_not_random_and_others_that_can_be_harmed(
+    rises: dict[str, float], expected: str
+) -> None:
+    assert specificity(**rises).verdict == expected
+
+
+def test_specificity_cannot_be_tested_without_text() -> None:
+    table = pd.DataFrame()
+    table.attrs["not_testable"] = "no text was given. Give a file."
+    claim = specificity_claim(table, "SAE", 10)
+    assert (claim.verdict, claim.control) == ("not testable", "no text was given")
 
 
 @pytest.mark.parametrize(
