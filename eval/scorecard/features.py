@@ -82,7 +82,7 @@ def stability_claim(structure: dict[str, pd.DataFrame], modulus: int) -> Claim:
 
 def reliability_claim(edits: pd.DataFrame, *, seed: int = 0) -> Claim:
     """That an edit works under two SAEs of different seeds with the same numbers held out."""
-    name = "edits right, two seeds"
+    name = "edits under two seeds"
     mine = edits[(edits["directions"] == "SAE") & (edits["operator"] == "add")]
     numbers = mine[(mine["task"] == "numbers") & (mine["split"] != "other")]
     both = {c: _both_right(part) for c, part in numbers.groupby("control") if c != "permuted"}

@@ -29,7 +29,7 @@ def head_claims(choice: HeadChoice, baselines: pd.DataFrame) -> list[Claim]:
         ),
         judged(
             "baseline separation",
-            "W_E + M(t) without head",
+            "W_E + M(t), no head",
             direct,
             f"with it {short(choice.score)}",
             row(baselines, read="W_E + M")["n_tokens"],

@@ -71,7 +71,7 @@ def rescue_claim(ablation: pd.DataFrame, source: str, modulus: int) -> Claim:
 
 def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
     """That half of the ablation does some of what the whole does."""
-    name = "effect at half the dose"
+    name = "effect, half the dose"
     removal = effects[(effects["kind"] == "removal") & (effects["directions"] == source)]
     found, random = row(removal, what=f"mod-{modulus}"), row(removal, what=RANDOM)
     if not random:

@@ -61,7 +61,7 @@ def specificity_claim(losses: pd.DataFrame, source: str, modulus: int) -> Claim:
         "specificity",
         name,
         values,
-        f"random {_share(random)}, all of M {_share(everything)}",
+        f"random {_share(random)}, all {_share(everything)}",
         found["n_positions"],
         f"above {SPECIFIC_BAR}, which removing all of M is below; the rise at ordinal tokens above "
         "that of random subspaces of the same variance",

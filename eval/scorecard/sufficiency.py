@@ -35,7 +35,7 @@ def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:
                 "sufficiency",
                 f"edit {task}, {source}",
                 values,
-                f"random {short(random['success'])}, permuted {short(permuted['success'])}",
+                f"random {short(random['success'])}, others {short(permuted['success'])}",
                 edit["n_tokens"],
                 f"above {EDIT_BAR}, and above the random vectors' interval",
                 above(values, EDIT_BAR, random["success_high"]),

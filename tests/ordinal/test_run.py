@@ -28,7 +28,7 @@ def test_the_planted_head_features_and_edits_are_found(finished: Run, planted) -
     assert (finished.head.layer, finished.head.head) == (truth.layer, truth.head)
     found = claims(finished)
     assert found.loc[f"L{truth.layer}H{truth.head} successor head", "verdict"] == "supported"
-    assert found.loc["W_E + M(t) without head", "verdict"] == "supported"
+    assert found.loc["W_E + M(t), no head", "verdict"] == "supported"
     assert found.loc["edit numbers, class means", "value"] > 0.9
     assert found.loc["edit numbers, SAE", "value"] > 0.9
     ablation = finished.table("ablation")
