@@ -1,7 +1,7 @@
 """`ordinal checkpoints`: every checkpoint measured once, its row kept as soon as it is there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from tqdm import tqdm
@@ -48,7 +48,9 @@ def study_checkpoints(series: Series, folder: Path) -> OverTraining:
 
     path = folder / TABLE
     old = read_parquet(path).to_dict("records") if path.is_file() else []
-    rows = {row["checkpoint"]: row for row in old}
+    rows: dict[str, dict[str, Any]] = {
+        row["checkpoint"]: {str(name): value for name, value in row.items()} for row in old
+    }
     *others, last = series.checkpoints
     reference = open_model(last.source)
     config = TokensConfig()

@@ -22,6 +22,8 @@ from ordinal.figures.style import (
 
 WIDE = 100
 """Positions that span a larger ratio are drawn on a logarithmic axis."""
+GAP = 0.15
+"""Between the panels, of the figure's height: the lower one's legend stands there."""
 
 
 class Curve(NamedTuple):
@@ -63,24 +65,41 @@ def curves_over_training(
         panels.append(
             [
                 Curve("probe", "probe", SOURCES["probe"], "circle", "n_numbers"),
-                Curve("permuted", "probe_permuted_95", CONTROL, "circle-open", "n_numbers", "dot"),
+                Curve(
+                    "probe, permuted",
+                    "probe_permuted_95",
+                    CONTROL,
+                    "circle-open",
+                    "n_numbers",
+                    "dot",
+                ),
                 Curve("edits", "edits", means, "square", "n_edited"),
                 Curve("random edits", "edits_random", CONTROL, "square-open", "n_edited", "dot"),
                 Curve("power at 10", "power", OTHER, "diamond", "n_numbers"),
-                Curve("permuted", "power_permuted_95", CONTROL, "diamond-open", "n_numbers", "dot"),
+                Curve(
+                    "power, permuted",
+                    "power_permuted_95",
+                    CONTROL,
+                    "diamond-open",
+                    "n_numbers",
+                    "dot",
+                ),
             ]
         )
     at, axis = _axis(np.asarray(positions, dtype=float))
-    figure = make_subplots(len(panels), 1, shared_xaxes=True, vertical_spacing=0.2)
+    figure = make_subplots(len(panels), 1, shared_xaxes=True, vertical_spacing=GAP)
     for number, panel in enumerate(panels, start=1):
         for curve in panel:
             figure.add_trace(_drawn(curve, table, at), row=number, col=1)
     finish(figure, height=360 * len(panels), legend=True)
-    figure.update_traces(legend="legend2", row=2) if len(panels) > 1 else None
+    if len(panels) > 1:
+        figure.update_traces(legend="legend2", row=2, col=1)
     figure.update_layout(
         margin=dict(t=40),
         legend=dict(y=1.01),
-        legend2=dict(orientation="h", x=0, y=0.41, yanchor="bottom", xanchor="left"),
+        legend2=dict(
+            orientation="h", x=0, y=(1 - GAP) / 2 + 0.005, yanchor="bottom", xanchor="left"
+        ),
     )
     figure.update_xaxes(**axis)
     figure.update_xaxes(title_text=label(axis_title), showticklabels=True, row=len(panels), col=1)

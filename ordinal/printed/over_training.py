@@ -79,7 +79,9 @@ def lines(table: pd.DataFrame) -> list[str]:
     out.append(
         f"Edits by class means are exact in {ends} at {last['label']} and {begins} at "
         f"{first['label']} (n {last['n_edited']:.0f}, random {short(last['edits_random'])}). "
-        + _since(table, table["edits_low"] > table["edits_random_high"], "above random's")
+        + _since(
+            table, table["edits_low"] > table["edits_random_high"], "above that of random vectors"
+        )
     )
     return out
 
