@@ -103,10 +103,11 @@ def _downloaded(name: str, revision: str | None) -> Path:
         raise _unknown(name, why) from None
     files = {sibling.rfilename for sibling in found.siblings or []}
     if files and not any(file.endswith(".safetensors") for file in files):
+        which = f"'{name}', revision='{revision}'" if revision else f"'{name}'"
         raise OrdinalError(
             f"{name} has no safetensors on the hub, and nothing is unpickled here because a pickle "
             "can run code. If you trust it, convert it once with "
-            f"`AutoModelForCausalLM.from_pretrained('{name}').save_pretrained(FOLDER)`."
+            f"`AutoModelForCausalLM.from_pretrained({which}).save_pretrained(FOLDER)`."
         )
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED))

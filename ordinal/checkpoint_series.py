@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Series(NamedTuple):
     def has_steps(self) -> bool:
         """Whether the numbers in the labels tell all checkpoints apart."""
         steps = {checkpoint.step for checkpoint in self.checkpoints}
-        return len(steps) == len(self.checkpoints) and all(step == step for step in steps)
+        return len(steps) == len(self.checkpoints) and not any(map(isnan, steps))
 
 
 def checkpoint_series(given: Sequence[str]) -> Series:
@@ -55,13 +56,12 @@ def checkpoint_series(given: Sequence[str]) -> Series:
     if not given:
         raise UsageError(
             "No checkpoints were given. Expected folders, a folder that holds them, or "
-            "NAME@REVISION, as in `ordinal checkpoints out/` or `ordinal checkpoints "
-            "EleutherAI/pythia-70m@step1000 EleutherAI/pythia-70m@step143000`."
+            "NAME@REVISION of the hub, as in `ordinal checkpoints out/` or `ordinal checkpoints "
+            "NAME@step1000 NAME@step2000`."
         )
     sources = [source for word in given for source in _sources(word)]
     found = [_checkpoint(source) for source in dict.fromkeys(sources)]
-    inner = float("inf")
-    found.sort(key=lambda one: one.step if one.step == one.step else inner)
+    found.sort(key=lambda one: float("inf") if isnan(one.step) else one.step)
     return Series(_name(given), found)
 
 

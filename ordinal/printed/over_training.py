@@ -101,7 +101,7 @@ def _key(table: pd.DataFrame) -> str:
         "best: the checkpoint's own best head, chosen on the same half; next: the runner-up. "
         f"none: W_E + M(t) without a head (n {last['n_without_head']}). n: tokens. "
     )
-    if last["probe"] == last["probe"]:
+    if pd.notna(last["probe"]):
         key += (
             f"probe: held-out accuracy (n {last['n_numbers']:.0f}). power: share of M's variance "
             "at period 10; it has no interval, M has no noise. perm.: 95th percentile with "

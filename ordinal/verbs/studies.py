@@ -95,7 +95,7 @@ def checkpoints(
 
     What was measured is kept: the same again, or with more checkpoints, measures only what is new.
 
-    Example: ordinal checkpoints EleutherAI/pythia-70m@step1000 EleutherAI/pythia-70m@step143000
+    Example: ordinal checkpoints out/checkpoint-500 out/checkpoint-1000
 
     Args:
         checkpoints: folders, NAME@REVISION of the hub, or a folder that holds checkpoint folders.

@@ -77,7 +77,9 @@ def test_a_hub_model_without_safetensors_is_not_downloaded(monkeypatch):
     monkeypatch.setattr("huggingface_hub.model_info", lambda name, revision, timeout: found)
     error = refusal("some/model")
     assert error.exit_code == 1
-    assert "unpickled" in str(error) and "save_pretrained" in str(error)
+    assert "unpickled" in str(error) and "from_pretrained('some/model').save" in str(error)
+    error = refusal("some/model@step1")
+    assert "from_pretrained('some/model', revision='step1').save_pretrained" in str(error)
 
 
 def test_a_model_in_the_local_cache_needs_no_network(checkpoint, monkeypatch, tmp_path):
