@@ -98,7 +98,7 @@ def class_mean_directions(activations: Activations, modulus: int) -> list[Residu
 
 def probe_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
     """Rows of a ridge-regression probe of n mod m on M(t) (section 3.2); one set per fold."""
-    return _witnesses(activations, modulus, "probe", _probe)
+    return _witnesses(activations, modulus, "probe", ridge_probe)
 
 
 def tens_directions(activations: Activations, modulus: int) -> list[ResidueDirections]:
@@ -159,9 +159,10 @@ def _class_means(
     return (member.T @ x) / member.sum(0)[:, None] - x.mean(0)
 
 
-def _probe(
-    x: Float[Tensor, "numbers d_model"], one_hot: Float[np.ndarray, "numbers modulus"]
-) -> Float[Tensor, "modulus d_model"]:
+def ridge_probe(
+    x: Float[Tensor, "numbers d_model"], one_hot: Float[np.ndarray, "numbers classes"]
+) -> Float[Tensor, "classes d_model"]:
+    """Ridge regression of each class's indicator on M(t), both about their means; not normed."""
     centred = x - x.mean(0)
     gram = centred.T @ centred
     penalty = 1e-2 * gram.trace() / len(gram)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lm.open import open_model
     from lm.ordinals import load_tasks, ordinal_tokens
     from lm.planted import PlantedDials, load_truth, plant
-    from ordinal.api import load_run, run, successor_heads
+    from ordinal.api import load_run, over_training, run, successor_heads
     from ordinal.export.vectors import load_vectors
     from training.fit import train
     from training.harvest import harvest
@@ -29,6 +29,7 @@ __all__ = [
     "load_vectors",
     "open_model",
     "ordinal_tokens",
+    "over_training",
     "plant",
     "run",
     "successor_heads",
@@ -45,6 +46,7 @@ _HOMES = {
     "load_truth": "lm.planted",
     "PlantedDials": "lm.planted",
     "load_run": "ordinal.api",
+    "over_training": "ordinal.api",
     "run": "ordinal.api",
     "successor_heads": "ordinal.api",
     "load_vectors": "ordinal.export.vectors",

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ordinal.checkpoint_series import checkpoint_series
+from ordinal.over_training import study_checkpoints
 from ordinal.run_folder import RUNS, Run, existing_run, open_run
 from ordinal.steps import run_missing
 from ordinal.steps.scanning import scan
@@ -57,3 +59,21 @@ def successor_heads(model: str, numbers: tuple[int, int] = (1, 200)) -> pd.DataF
         numbers: first and last number that count.
     """
     return scan(model, numbers)[0]
+
+
+def over_training(*checkpoints: str | Path, out: Path | None = None) -> pd.DataFrame:
+    """Succession and mod-10 strength at each checkpoint of a training, from the weights alone.
+
+    Args:
+        checkpoints: folders, `NAME@REVISION` of the hub, or a folder that holds checkpoint folders.
+        out: the folder that keeps what was measured; by default `runs/NAME-checkpoints`.
+
+    Returns:
+        One row a checkpoint, in order: see `eval.heads.over_training.measure_checkpoint`.
+
+    Example:
+        >>> table = ordinal.over_training("out")  # out/checkpoint-500, out/checkpoint-1000, ...
+        >>> table.plot("step", "fixed_score")
+    """
+    series = checkpoint_series([str(checkpoint) for checkpoint in checkpoints])
+    return study_checkpoints(series, out or RUNS / f"{series.name}-checkpoints").table

@@ -7,11 +7,12 @@ import tyro
 
 from lm.errors import OrdinalError
 from ordinal.verbs.steps import features, heads, report, run, train, verify
-from ordinal.verbs.studies import baselines, bench, compare, sweep
+from ordinal.verbs.studies import baselines, bench, checkpoints, compare, sweep
 from ordinal.verbs.taking import export
 
 STEPS = (run, heads, train, features, verify, report)
-VERBS = {verb.__name__: verb for verb in (*STEPS, export, sweep, baselines, compare, bench)}
+STUDIES = (sweep, baselines, compare, checkpoints, bench)
+VERBS = {verb.__name__: verb for verb in (*STEPS, export, *STUDIES)}
 
 
 def main() -> None:

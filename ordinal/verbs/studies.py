@@ -84,6 +84,33 @@ def compare(run: Target, other: Target, /, *, json: bool = False) -> None:
     print_comparison(*runs, compare_runs(*runs), json)
 
 
+def checkpoints(
+    checkpoints: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    *,
+    json: bool = False,
+    out: Path | None = None,
+) -> None:
+    """Follow succession, and the residues that it reads, over the checkpoints of a training.
+
+    What was measured is kept: the same again, or with more checkpoints, measures only what is new.
+
+    Example: ordinal checkpoints out/checkpoint-500 out/checkpoint-1000
+
+    Args:
+        checkpoints: folders, NAME@REVISION of the hub, or a folder that holds checkpoint folders.
+        json: print the table as JSON.
+        out: the folder of the table and of the page; by default runs/NAME-checkpoints.
+    """
+    from ordinal.checkpoint_series import checkpoint_series
+    from ordinal.over_training import study_checkpoints
+    from ordinal.printed.over_training import print_over_training
+
+    series = checkpoint_series(checkpoints)
+    studied = study_checkpoints(series, out or RUNS / f"{series.name}-checkpoints")
+    print_over_training(studied, json)
+
+
 def bench(
     what: Annotated[Literal["discovery"], tyro.conf.Positional],
     /,

@@ -61,7 +61,7 @@ def test_a_name_that_the_hub_does_not_know(monkeypatch):
 
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    def unknown(name, timeout):
+    def unknown(name, revision, timeout):
         raise RepositoryNotFoundError("404", response=Mock())
 
     monkeypatch.setattr("huggingface_hub.model_info", unknown)
@@ -74,10 +74,12 @@ def test_a_hub_model_without_safetensors_is_not_downloaded(monkeypatch):
     from huggingface_hub.hf_api import ModelInfo as HubInfo
 
     found = HubInfo(id="some/model", siblings=[{"rfilename": "pytorch_model.bin"}])
-    monkeypatch.setattr("huggingface_hub.model_info", lambda name, timeout: found)
+    monkeypatch.setattr("huggingface_hub.model_info", lambda name, revision, timeout: found)
     error = refusal("some/model")
     assert error.exit_code == 1
-    assert "unpickled" in str(error) and "save_pretrained" in str(error)
+    assert "unpickled" in str(error) and "from_pretrained('some/model').save" in str(error)
+    error = refusal("some/model@step1")
+    assert "from_pretrained('some/model', revision='step1').save_pretrained" in str(error)
 
 
 def test_a_model_in_the_local_cache_needs_no_network(checkpoint, monkeypatch, tmp_path):
@@ -91,6 +93,40 @@ def test_a_model_in_the_local_cache_needs_no_network(checkpoint, monkeypatch, tm
     monkeypatch.setattr("huggingface_hub.model_info", None)
     info = open_model("some/model").info
     assert (info.name, info.revision) == ("some/model", commit)
+
+
+def test_each_revision_in_the_local_cache_is_a_model_of_its_own(checkpoint, monkeypatch, tmp_path):
+    repository = tmp_path / "models--some--model"
+    made = {"step0": checkpoint("gpt2", tied=True), "step1000": checkpoint("gpt2", tied=False)}
+    (repository / "refs").mkdir(parents=True)
+    for number, (revision, source) in enumerate(made.items()):
+        shutil.copytree(source, repository / "snapshots" / (str(number) * 40))
+        (repository / "refs" / revision).write_text(str(number) * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub._snapshot_download.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.model_info", None)
+    some = torch.arange(9)
+    for number, (revision, source) in enumerate(made.items()):
+        model = open_model(f"some/model@{revision}")
+        assert (model.info.name, model.info.revision) == (
+            f"some/model@{revision}", str(number) * 40
+        )  # fmt: skip
+        assert torch.equal(model.unembed(some), open_model(str(source)).unembed(some))
+    assert open_model("some/model@" + "1" * 40).info.revision == "1" * 40
+
+
+def test_a_revision_that_the_hub_does_not_know(monkeypatch):
+    from unittest.mock import Mock
+
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    def unknown(name, revision, timeout):
+        raise RevisionNotFoundError("404", response=Mock())
+
+    monkeypatch.setattr("huggingface_hub.model_info", unknown)
+    error = refusal("some/model@step3")
+    assert error.exit_code == 2
+    assert "some/model has no revision 'step3' on the hub" in str(error)
 
 
 def test_a_file_in_place_of_a_folder(folder):
