@@ -43,4 +43,4 @@ def draw_up(run: Run) -> "list[Claim]":
 def _recurrence() -> "Claim":
     from eval.scorecard.claim import untestable
 
-    return untestable("recurrence", "the same, other models", "ordinal compare")
+    return untestable("recurrence", "on other models", "ordinal compare")
