@@ -18,10 +18,9 @@ from eval.heads.successor import (
     is_source,
     scored_tokens,
 )
-from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.readout import readouts
 from eval.scorecard.claim import interval, row
-from eval.scorecard.sufficiency import headline_edits
 from features.directions import class_mean_directions
 from features.residue_probe import probe_accuracy
 from features.residues import testable

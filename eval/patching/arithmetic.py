@@ -78,3 +78,14 @@ def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -
             }
         )
     return pd.DataFrame(rows)
+
+
+def headline_edits(arithmetic: pd.DataFrame, operator: str | None = "add") -> pd.DataFrame:
+    """The rows that count: without carries; numbers where the scale was chosen on other decades.
+
+    Args:
+        arithmetic: what `arithmetic_table` gives.
+        operator: the paper's edit; None for all.
+    """
+    counts = (arithmetic["digits"] != "carry") & (arithmetic["split"] != "other numbers")
+    return arithmetic[counts & ((arithmetic["operator"] == operator) | (operator is None))]

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.readout import readouts
 from eval.scorecard.claim import Claim, above, below, interval, judged, row
-from eval.scorecard.sufficiency import headline_edits
 from features.activity import latent_activity
 from features.cards.shown import short
 from features.directions import sae_directions

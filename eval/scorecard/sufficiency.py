@@ -2,22 +2,12 @@
 
 import pandas as pd
 
+from eval.patching.arithmetic import headline_edits
 from eval.scorecard.claim import Claim, above, interval, judged, row, untestable
 from features.cards.shown import short
 
 EDIT_BAR = 0.5
 """Share of edits that must give exactly the successor of the edited element."""
-
-
-def headline_edits(arithmetic: pd.DataFrame, operator: str | None = "add") -> pd.DataFrame:
-    """The rows that count: without carries; numbers where the scale was chosen on other decades.
-
-    Args:
-        arithmetic: what `arithmetic_table` gives.
-        operator: the paper's edit; None for all.
-    """
-    counts = (arithmetic["digits"] != "carry") & (arithmetic["split"] != "other numbers")
-    return arithmetic[counts & ((arithmetic["operator"] == operator) | (operator is None))]
 
 
 def arithmetic_claims(arithmetic: pd.DataFrame) -> list[Claim]:

@@ -82,7 +82,7 @@ def _best_edits(
 
 def _of_operators(arithmetic: pd.DataFrame) -> pd.DataFrame:
     """The edits that count, with the SAE's features and with the index part."""
-    from eval.scorecard.sufficiency import headline_edits
+    from eval.patching.arithmetic import headline_edits
 
     edits = headline_edits(arithmetic, None)
     return edits[edits["directions"].isin(["SAE", "projections"]) & (edits["control"] == "none")]
@@ -90,7 +90,7 @@ def _of_operators(arithmetic: pd.DataFrame) -> pd.DataFrame:
 
 def _random(rivals: pd.DataFrame) -> pd.DataFrame:
     """The random dictionary's edits, by task."""
-    from eval.scorecard.sufficiency import headline_edits
+    from eval.patching.arithmetic import headline_edits
 
     found = headline_edits(rivals)
     return found[found["directions"] == "random dictionary"].set_index("task")

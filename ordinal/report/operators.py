@@ -3,7 +3,7 @@
 import pandas as pd
 
 from eval.patching.ablation import RANDOM
-from eval.scorecard.sufficiency import headline_edits
+from eval.patching.arithmetic import headline_edits
 from ordinal.figures.doses import dose_curves
 from ordinal.report.sections import Section
 from ordinal.report.tables import Table, from_frame, interval, number

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from eval.patching.arithmetic import headline_edits
 from eval.scorecard.necessity import KEPT_BAR, LEFT_BAR
-from eval.scorecard.sufficiency import EDIT_BAR, headline_edits
+from eval.scorecard.sufficiency import EDIT_BAR
 from ordinal.figures.ablation import digits_left, score_left
 from ordinal.figures.arithmetic import edit_success
 from ordinal.figures.ticks import number_ticks, outcomes, word_ticks

@@ -93,16 +93,16 @@ def _asked(
     removed: "list[list[Lesions]]",
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The same questions with parts of M(t) removed, and asked of other heads."""
+    from eval.heads.dissociation import (
+        dissociation_contrasts,
+        dissociation_rows,
+        dissociation_table,
+    )
     from eval.heads.induction import induction_rows
     from eval.heads.role_readouts import copying_readouts, populations, successor_readouts
     from eval.heads.roles import head_role_table
     from eval.heads.successor import reported_on
     from eval.heads.words import other_words
-    from eval.patching.dissociation import (
-        dissociation_contrasts,
-        dissociation_rows,
-        dissociation_table,
-    )
     from lm.access import mlp0_outputs
 
     config, activations = run.config, run.activations

@@ -6,12 +6,11 @@ import pytest
 import torch
 
 from eval.patching.ablation import RANDOM, ablation_table
-from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.doses import FULL, HALF, DoseResponse, _effect, dose_response
 from eval.patching.operators import Add
 from eval.patching.readout import Readout, readouts
 from eval.patching.rivals import rival_table
-from eval.scorecard.sufficiency import headline_edits
 from features.directions import ResidueDirections
 from lm.open import open_model
 from lm.ordinals import load_tasks, ordinal_tokens

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from eval.patching.ablation import ablation_table
-from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.doses import dose_response
 from eval.patching.readout import Readout, readouts
 from eval.patching.rivals import rival_table
 from eval.scorecard.necessity import ablation_claims, graded_claim, rescue_claim
-from eval.scorecard.sufficiency import arithmetic_claims, headline_edits, rival_claim
+from eval.scorecard.sufficiency import arithmetic_claims, rival_claim
 from features.directions import ResidueDirections
 from lm.open import open_model
 from lm.ordinals import FOLDS, load_tasks, ordinal_tokens

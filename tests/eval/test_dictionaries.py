@@ -5,9 +5,8 @@ import pytest
 
 from eval.dictionaries.measures import dictionary_table, measure
 from eval.patching.ablation import ablation_table
-from eval.patching.arithmetic import arithmetic_edits, arithmetic_table
+from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.readout import readouts
-from eval.scorecard.sufficiency import headline_edits
 from features.activity import latent_activity
 from features.directions import sae_directions
 from lm.open import open_model

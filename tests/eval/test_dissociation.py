@@ -7,6 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
+from eval.heads.dissociation import (
+    dissociation_contrasts,
+    dissociation_rows,
+    dissociation_table,
+)
 from eval.heads.role_readouts import (
     COPYING,
     OTHER_WORDS,
@@ -19,11 +24,6 @@ from eval.heads.role_readouts import (
 )
 from eval.heads.roles import head_role_table
 from eval.patching.ablation import ablation_table
-from eval.patching.dissociation import (
-    dissociation_contrasts,
-    dissociation_rows,
-    dissociation_table,
-)
 from eval.patching.lesions import MATCHED, RANDOM, Lesions, lesions
 from eval.patching.readout import readouts
 from eval.patching.subspaces import remove
