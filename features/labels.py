@@ -53,7 +53,8 @@ def label_features(
     metadata = {**activations.metadata, "modulus": str(modulus)}
     residues = pd.DataFrame()
     if reason is None:
-        moduli = [m for m in (modulus, *CONTROL_MODULI) if testable(activations.tokens, m) is None]
+        asked = dict.fromkeys((modulus, *CONTROL_MODULI))
+        moduli = [m for m in asked if testable(activations.tokens, m) is None]
         residues = pd.concat([residue_table(activations, activity, m) for m in moduli])
         sets = sae_directions(ensemble, activity, activations, modulus)
         chosen = sets[reference_member(residues, modulus)]

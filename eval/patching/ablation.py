@@ -12,7 +12,7 @@ from torch import Tensor
 from eval.patching.readout import Readout, margin
 from eval.patching.subspaces import matched_random_subspaces, remove, span, variance_share
 from features.directions import ResidueDirections, check_directions
-from features.statistics import Bootstrap, bootstrap_means
+from features.statistics import Bootstrap, bootstrap_means, change_interval
 from training.activations import Activations
 
 ABLATIONS = ("mean", "zero", "resample")
@@ -109,7 +109,7 @@ def removals(
     vectors, mod = directions.vectors, f"mod-{directions.modulus}"
     basis = span(vectors)
     share = variance_share(spread, basis)
-    tens_basis = span(_class_means(spread, tens[fitted])[tens[fitted]])
+    tens_basis = span(_class_means(spread, tens[fitted], 10)[np.unique(tens[fitted])])
     matched = matched_random_subspaces(
         spread, basis.shape[1], share, count=random_subspaces, seed=seed
     )
@@ -140,7 +140,7 @@ def _scored(
     """What the head makes of each held-out number with a successor, one part for each readout."""
     x, basis = activations.x, removal.basis
     mean = x[fitted].mean(0)
-    means = _class_means(x[fitted], removal.classes[fitted])
+    means = _class_means(x[fitted], removal.classes[fitted], int(removal.classes.max()) + 1)
     known = np.unique(removal.classes[fitted])
     parts = []
     for readout in readouts:
@@ -167,6 +167,7 @@ def _scored(
         parts.append(
             {
                 "index": readout.index[positions],
+                "row": rows.numpy(),
                 "score_before": (margins[0] > 0).numpy(),
                 "score": (margins[1] > 0).numpy(),
                 "margin_before": (margins[0] / spread).numpy(),
@@ -209,15 +210,21 @@ def _row(pooled: dict[str, np.ndarray], seed: int) -> dict[str, float | int]:
     row["margin_change"] = row["margin"] - row["margin_before"]
     for name, draws in drawn.items():
         row[f"{name}_low"], row[f"{name}_high"] = np.percentile(draws, [2.5, 97.5])
-    row["n_tokens"] = len(np.unique(pooled["index"]))
+    if before > 0 and np.ptp(drawn["ratio"]) == 0:  # all or none: the exact interval of the score
+        row["ratio_low"] = row["score_low"] / before
+        row["ratio_high"] = min(row["score_high"] / before, max(row["ratio"], 1.0))
+    n = result.n_clusters
+    change = change_interval(drawn["change"], row["change"], n)
+    row["change"], row["change_low"], row["change_high"] = change
+    row["n_tokens"] = len(np.unique(pooled["row"]))
     return row
 
 
 def _class_means(
-    values: Float[Tensor, "tokens d_model"], classes: Int[np.ndarray, " tokens"]
+    values: Float[Tensor, "tokens d_model"], classes: Int[np.ndarray, " tokens"], count: int
 ) -> Float[Tensor, "classes d_model"]:
-    """Row c is the mean of class c (zero where it has no token)."""
+    """Row c is the mean of class c; of all, where a class has no token."""
     labels = torch.from_numpy(classes)
-    total = torch.zeros(int(classes.max()) + 1, values.shape[1]).index_add(0, labels, values)
-    size = torch.bincount(labels, minlength=len(total)).clamp_min(1)
-    return total / size[:, None]
+    total = torch.zeros(count, values.shape[1]).index_add(0, labels, values)
+    size = torch.bincount(labels, minlength=count)[:, None]
+    return torch.where(size > 0, total / size.clamp_min(1), values.mean(0))

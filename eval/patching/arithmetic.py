@@ -38,7 +38,7 @@ def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -
     Args:
         edits: what `operator_edits` gives.
         modulus: of the residues.
-        seed: of the bootstrap over elements.
+        seed: of the bootstrap: over sources or over targets, whichever tells less.
 
     Returns:
         `operator`, `directions`, `task`, `split` (of numbers: `20-99`, the two halves, each with
@@ -58,14 +58,16 @@ def arithmetic_table(edits: pd.DataFrame, modulus: int = 10, *, seed: int = 0) -
     rows = []
     keys = ["operator", "directions", "task", "split", "digits", "control"]
     for key, part in keyed.groupby(keys, sort=False):
-        result = bootstrap_means(
-            part["success"].to_numpy(float)[None], part["index"].to_numpy(), seed=seed
-        )
-        (low,), (high,) = result.interval()
+        success = part["success"].to_numpy(float)[None]
+        by_element = [
+            bootstrap_means(success, part[end].to_numpy(), seed=seed).interval()[:, 0]
+            for end in ("index", "target")
+        ]
+        low, high = max(by_element, key=np.ptp)
         rows.append(
             dict(zip(keys, key, strict=True))  # pyright: ignore[reportArgumentType]
             | {
-                "success": result.estimate[0],
+                "success": part["success"].mean(),
                 "success_low": low,
                 "success_high": high,
                 "fitted": part["fitted"].mean(),

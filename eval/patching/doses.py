@@ -47,6 +47,8 @@ class _Curve(NamedTuple):
     share: Float[np.ndarray, "doses rows"]
     margin: Float[np.ndarray, "doses rows"]
     index: Int[np.ndarray, " rows"]
+    token: Int[np.ndarray, " rows"]
+    """Rows of the `OrdinalTokens`."""
 
 
 def dose_response(
@@ -82,6 +84,7 @@ def dose_response(
             np.concatenate([curve.share for curve in found], 1),
             np.concatenate([curve.margin for curve in found], 1),
             np.concatenate([curve.index for curve in found]),
+            np.concatenate([curve.token for curve in found]),
         )
         curve, effect = _measured(pooled, seed)
         curves.append(curve)
@@ -110,8 +113,8 @@ def _removal_curves(
             change = readout.circuit.logits(remove(m, removal.basis, mean)) - before
             targets = torch.from_numpy(readout.successor[positions])
             margins = [_standardised(before + dose * change, targets, before) for dose in DOSES]
-            index = readout.index[positions]
-            out.append(_curve("removal", directions.source, removal.name, margins, index))
+            about = ("removal", directions.source, removal.name)
+            out.append(_curve(*about, margins, readout, positions))
     return out
 
 
@@ -130,8 +133,8 @@ def _edit_curves(
         margins = [
             _standardised(one.logits(edits, dose * scale), expected, before) for dose in DOSES
         ]
-        index = one.readout.index[edits.source]
-        out.append(_curve("edit", operator.directions.source, operator.name, margins, index))
+        about = ("edit", operator.directions.source, operator.name)
+        out.append(_curve(*about, margins, one.readout, edits.source))
     return out
 
 
@@ -143,14 +146,22 @@ def _standardised(
     return margin(logits, targets) / before.std(1)
 
 
-def _curve(kind: str, source: str, what: str, margins: list[Tensor], index: np.ndarray) -> _Curve:
+def _curve(
+    kind: str,
+    source: str,
+    what: str,
+    margins: list[Tensor],
+    readout: Readout,
+    positions: Int[np.ndarray, " rows"],
+) -> _Curve:
     values = torch.stack(margins).numpy()
-    return _Curve(kind, source, what, values > 0, values, index)
+    tokens = readout.rows.numpy()[positions]
+    return _Curve(kind, source, what, values > 0, values, readout.index[positions], tokens)
 
 
 def _measured(curve: _Curve, seed: int) -> tuple[pd.DataFrame, dict[str, float | int | str]]:
     about = {"kind": curve.kind, "directions": curve.directions, "what": curve.what}
-    n = len(np.unique(curve.index))
+    n = len(np.unique(curve.token))
     share = bootstrap_means(curve.share.astype(float), curve.index, seed=seed)
     margins = bootstrap_means(curve.margin, curve.index, seed=seed)
     (low, high), ends = share.interval(), np.percentile(margins.draws, [2.5, 97.5], axis=0)

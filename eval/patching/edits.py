@@ -15,7 +15,7 @@ from eval.patching.readout import Readout
 from lm.errors import OrdinalError
 from training.activations import Activations
 
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
 """Multiples of what the operator takes and gives."""
 DECADES = ((20, 60), (60, 100))
 """The scale is chosen on one range of numbers and tested on the other (first, last + 1)."""
@@ -33,6 +33,10 @@ class Edits(NamedTuple):
     j: Int[np.ndarray, " edits"]
     expected: Int[np.ndarray, " edits"]
     """Position of the successor of the target, which the edit should make of the source."""
+
+    def carries(self, modulus: int) -> Bool[np.ndarray, " edits"]:
+        """Edits from or to the last residue, after which the next digit has to move too."""
+        return (self.i == modulus - 1) | (self.j == modulus - 1)
 
     def where(self, keep: Shaped[np.ndarray, " kept"]) -> "Edits":
         """Those of a mask, or of positions."""
@@ -211,12 +215,14 @@ def chosen_scales(
 ) -> dict[tuple[str, str], Choice]:
     """The scale of each task and split: the one with most successes where it is not reported.
 
-    Of several that are equally good the middle one: the ends of a plateau are its edges. Where
-    none succeeds, 1.
+    Carries do not count where there are others. Of several scales that are equally good the middle
+    one: the ends of a plateau are its edges. Where none succeeds, 1.
     """
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for one, everything in zip(edited, possible_edits, strict=True):
         fitted = everything.where(~reported(operator, one.readout, everything))
+        plain = ~fitted.carries(operator.directions.modulus)
+        fitted = fitted.where(plain) if plain.any() else fitted
         success = one.succeeds(fitted, SCALES)
         split = one.split(fitted)
         task = one.readout.task

@@ -1,7 +1,7 @@
 """Rival explanations of the edits: other features, other periods, and the luck of the choice."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -22,6 +22,17 @@ PERIODS = {"days": 7, "day_prefixes": 7, "months": 12, "month_prefixes": 12}
 edit them, and those of 10 would not."""
 
 
+@dataclass(frozen=True)
+class _AsFar(Add):
+    """Moves M as far along directions of another kind as class means of the residues do."""
+
+    reference: ResidueDirections
+
+    @property
+    def contrast(self) -> float:
+        return Add(self.reference, self.activations).contrast
+
+
 def rival_table(
     activations: Activations,
     readouts: Sequence[Readout],
@@ -32,7 +43,8 @@ def rival_table(
 ) -> pd.DataFrame:
     """The paper's edit with what might do as well as a feature for each residue.
 
-    Each gets the scale that suits it best on the fitted tokens, as the features do.
+    Each gets the scale that suits it best on the fitted tokens, as the features do. Directions that
+    do not stand for residues are first made as long as the class means' edit.
 
     Args:
         activations: M(t).
@@ -46,20 +58,25 @@ def rival_table(
         dictionary`, and class means of the numbers modulo each of `PERIODS`, in its tasks alone.
     """
 
-    def success(
-        sets: Sequence[ResidueDirections], read: Sequence[Readout], modulus: int
-    ) -> pd.DataFrame:
-        operators = [Add(directions, activations) for directions in sets]
+    def success(operators: Sequence[Add], read: Sequence[Readout], modulus: int) -> pd.DataFrame:
         edits = operator_edits(operators, activations, read, controls=("none",), seed=seed)
         return arithmetic_table(edits, modulus, seed=seed)
 
-    rivals = tens_directions(activations, modulus)
-    rivals += random_directions(activations, modulus, latents, seed=seed)
+    rivals: list[Add] = [
+        _AsFar(tens, activations, means)
+        for tens, means in zip(
+            tens_directions(activations, modulus),
+            class_mean_directions(activations, modulus),
+            strict=True,
+        )
+    ]
+    chosen = random_directions(activations, modulus, latents, seed=seed)
+    rivals += [Add(one, activations) for one in chosen]
     tables = [success(rivals, readouts, modulus)]
     for period in dict.fromkeys(PERIODS.values()):
         words = [readout for readout in readouts if PERIODS.get(readout.task) == period]
         if words and period != modulus:
             means = class_mean_directions(activations, period)
             named = [replace(one, source=f"class means mod {period}") for one in means]
-            tables.append(success(named, words, period))
+            tables.append(success([Add(one, activations) for one in named], words, period))
     return pd.concat(tables, ignore_index=True)

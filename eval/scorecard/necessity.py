@@ -1,6 +1,5 @@
 """That succession over numbers needs the directions, and nothing else that they take with them."""
 
-import numpy as np
 import pandas as pd
 
 from eval.patching.ablation import RANDOM
@@ -78,9 +77,6 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         reason = "no random subspace of this rank holds as much variance"
         return untestable("graded response", name, reason, directions=source)
     full, at_half = interval(found, "full"), interval(found, "at_half")
-    comparisons = below(full, random["full_low"])
-    if not np.isnan(at_half[0]):
-        comparisons += above(at_half, GRADED[0]) + below(at_half, GRADED[1])
     return judged(
         "graded response",
         name,
@@ -89,6 +85,6 @@ def graded_claim(effects: pd.DataFrame, source: str, modulus: int) -> Claim:
         found["n_tokens"],
         f"of the margin's change between {GRADED[0]} and {GRADED[1]} of the whole, which is beyond "
         "random subspaces'",
-        comparisons,
+        below(full, random["full_low"]) + above(at_half, GRADED[0]) + below(at_half, GRADED[1]),
         directions=source,
     )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from eval.patching.arithmetic import arithmetic_edits, arithmetic_table, headline_edits
 from eval.patching.readout import readouts
-from eval.scorecard.claim import Claim, above, below, interval, judged, row
+from eval.scorecard.claim import Claim, above, below, interval, judged, row, untestable
 from features.activity import latent_activity
 from features.cards.shown import short
 from features.directions import sae_directions
@@ -62,12 +62,19 @@ def planted_control(config: TrainConfig, *, seed: int = 0) -> pd.DataFrame:
 
 
 def planted_claim(planted: pd.DataFrame) -> Claim:
-    """That the features of a planted model are found, and none in its twin."""
+    """That the features of a planted model are found, and none in its twin.
+
+    Args:
+        planted: of `planted_control`; empty for an SAE that was not fitted here.
+    """
+    name = "edits, planted model"
+    if planted.empty:
+        return untestable("planted sensitivity", name, "the SAE was trained elsewhere")
     found, twin = row(planted, model="planted"), row(planted, model="shuffled")
     values = interval(found, "success")
     return judged(
         "planted sensitivity",
-        "edits, planted model",
+        name,
         values,
         f"labels shuffled {short(twin['success'])}",
         found["n_tokens"],

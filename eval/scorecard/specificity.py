@@ -81,7 +81,8 @@ def prompts_claim(edits: pd.DataFrame, source: str) -> Claim:
     """That edits work in prompts, through the head alone, in the family where they do worst."""
     name = "edits in prompts"
     if edits.empty:
-        return untestable("prompt generalisation", name, "no prompts were run", directions=source)
+        reason = edits.attrs.get("not_testable", "no prompts were run")
+        return untestable("prompt generalisation", name, reason, directions=source)
     mine = edits[(edits["operator"] == "add") & (edits["directions"] == source)]
     mine = mine[(mine["task"] == "all") & (mine["family"] != "all")]
     if mine.empty:

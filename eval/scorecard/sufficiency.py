@@ -6,6 +6,7 @@ from eval.patching.arithmetic import headline_edits
 from eval.scorecard.claim import Claim, above, interval, judged, row, untestable
 from features.cards.shown import short
 
+NO_EDITS = "no edit without carries can be tested"
 EDIT_BAR = 0.5
 """Share of edits that must give exactly the successor of the edited element."""
 
@@ -42,7 +43,7 @@ def rival_claim(arithmetic: pd.DataFrame, rivals: pd.DataFrame, source: str) -> 
     edit = row(rows, directions=source, task="numbers", control="none")
     permuted = row(rows, directions=source, task="numbers", control="permuted")
     if not edit:
-        return untestable("rival exclusion", "edits, best rival", "no numbers")
+        return untestable("rival exclusion", "edits, best rival", NO_EDITS)
     others = headline_edits(rivals)
     others = {r["directions"]: r for r in others[others["task"] == "numbers"].to_dict("records")}
     best = max([*others.values(), permuted], key=lambda found: found["success"])
@@ -66,7 +67,7 @@ def tasks_claim(arithmetic: pd.DataFrame, source: str) -> Claim:
     words = rows[(rows["directions"] == source) & (rows["task"] != "numbers")]
     edits = words[words["control"] == "none"]
     if edits.empty:
-        return untestable("task generalisation", "edits of words", "no words can be edited")
+        return untestable("task generalisation", "edits of words", NO_EDITS)
     worst = row(edits[edits["success_low"] == edits["success_low"].min()])
     random = row(words, task=worst["task"], control="random")
     values = interval(worst, "success")

@@ -37,7 +37,8 @@ def study_context(run: Run, bridged_model: "BridgedModel", operators: "Sequence[
     read = readouts(bridged_model, tokens, head.layer, head.head)
     context = prepare(bridged_model, tokens, read, head, seed=seed)
     edits = pd.DataFrame()
-    if head.layer > 0:  # a head of the first layer reads no MLP0 output
+    edits.attrs["not_testable"] = f"L0H{head.head} reads no MLP0 output"
+    if head.layer > 0:
         edits = context_edits_table(context, operators, run.activations, seed=seed)
     for name, table in zip(TABLES, (in_context_table(context, seed=seed), edits), strict=True):
         write_parquet(table, run.verification / f"{name}.parquet")

@@ -25,7 +25,7 @@ def draw_up(run: Run) -> "list[Claim]":
     source = ablation["directions"].iloc[0]
     claims += features.residue_claims(run.catalog.residue_table, modulus, seed=seed)
     claims.append(features.stability_claim(run.structure_tables(), modulus))
-    claims.append(features.reliability_claim(run.table("edits"), seed=seed))
+    claims.append(features.reliability_claim(run.table("edits"), modulus, seed=seed))
     claims += necessity.ablation_claims(ablation, modulus)
     claims.append(necessity.rescue_claim(ablation, source, modulus))
     claims.append(necessity.graded_claim(run.table("dose_effects"), source, modulus))

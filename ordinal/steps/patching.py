@@ -83,7 +83,7 @@ def _tables(
         rival_table(activations, read, modulus, latents, seed=seed),
         doses.curves,
         doses.effects,
-        planted_control(config.sae, seed=seed),
+        pd.DataFrame() if config.pretrained else planted_control(config.sae, seed=seed),
     ]
 
 
