@@ -133,8 +133,10 @@ def _success(edits: pd.DataFrame, name: str, seed: int) -> dict[str, float | int
     if edits.empty:
         nothing = ("", "_low", "_high", "_random")
         return {f"{name}{part}": np.nan for part in nothing} | {f"{name}_n": 0}
-    real, random = (_shares([edits[edits["control"] == c]], seed) for c in ("none", "random"))
-    (low,), (high,) = real.interval()
+    true = edits[edits["control"] == "none"]
+    real, random = (_shares([one], seed) for one in (true, edits[edits["control"] == "random"]))
+    by_target = _shares([true.assign(index=true["target"])], seed)
+    low, high = max((both.interval()[:, 0] for both in (real, by_target)), key=np.ptp)
     return {
         name: real.estimate[0],
         f"{name}_low": low,

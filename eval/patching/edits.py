@@ -15,8 +15,9 @@ from eval.patching.readout import Readout
 from lm.errors import OrdinalError
 from training.activations import Activations
 
-SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
-"""Multiples of what the operator takes and gives."""
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
+"""Multiples of what the operator takes and gives. Directions that would need more (a probe's) have
+the last: a random subspace exchanged twelvefold already moves most of M."""
 DECADES = ((20, 60), (60, 100))
 """The scale is chosen on one range of numbers and tested on the other (first, last + 1)."""
 CONTROLS = ("none", "random", "permuted")
