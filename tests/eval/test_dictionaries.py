@@ -66,7 +66,8 @@ def test_the_figures_are_those_of_the_scorecard(compared) -> None:
     real = edits[edits["control"] == "none"].set_index("task")
     row = table.iloc[0]
     for mine, theirs in (("", ""), ("_low", "_low"), ("_high", "_high")):
-        assert row[f"numbers{mine}"] == pytest.approx(real.loc["numbers", f"success{theirs}"])
+        expected = real.loc["numbers", f"success{theirs}"]
+        assert row[f"numbers{mine}"] == pytest.approx(expected, abs=0.005 if mine else 1e-9)
     assert row["numbers_n"] == real.loc["numbers", "n_tokens"]
     assert row["words"] == pytest.approx(real["success"].drop("numbers").mean())
     assert row["words_n"] == real["n_tokens"].drop("numbers").sum()
