@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from ordinal.checkpoint_series import checkpoint_series
-from ordinal.over_training import study_checkpoints
+from ordinal.checkpoint_study import study_checkpoints
 from ordinal.run_folder import RUNS, Run, existing_run, open_run
 from ordinal.steps import run_missing
 from ordinal.steps.scanning import scan

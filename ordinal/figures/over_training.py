@@ -44,8 +44,8 @@ def curves_over_training(
     """Succession above, residues below; what is a control is grey.
 
     Args:
-        table: one row a checkpoint (`ordinal.over_training`); without residues the lower panel is
-            left out.
+        table: one row a checkpoint (`ordinal.checkpoint_study`); without residues the lower panel
+            is left out.
         positions: where each checkpoint stands.
         axis_title: of the positions.
     """

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from features.cards.shown import short, with_interval
-from ordinal.over_training import TABLE, OverTraining
+from ordinal.checkpoint_study import TABLE, OverTraining
 from ordinal.printed.tables import intervals, print_json, print_table
 from ordinal.report.over_training import write_over_training
 

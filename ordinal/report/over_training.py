@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lm.files import replacing
+from ordinal.checkpoint_study import OverTraining
 from ordinal.figures.over_training import curves_over_training
-from ordinal.over_training import OverTraining
 from ordinal.report.page import fill
 from ordinal.report.tables import from_frame
 

@@ -103,7 +103,7 @@ def checkpoints(
         out: the folder of the table and of the page; by default runs/NAME-checkpoints.
     """
     from ordinal.checkpoint_series import checkpoint_series
-    from ordinal.over_training import study_checkpoints
+    from ordinal.checkpoint_study import study_checkpoints
     from ordinal.printed.over_training import print_over_training
 
     series = checkpoint_series(checkpoints)

@@ -19,8 +19,8 @@ from lm.ordinals import load_tasks, ordinal_tokens
 from lm.planted import PlantedTruth
 from ordinal.api import over_training
 from ordinal.checkpoint_series import checkpoint_series
+from ordinal.checkpoint_study import OverTraining, study_checkpoints
 from ordinal.figures.over_training import curves_over_training
-from ordinal.over_training import OverTraining, study_checkpoints
 from ordinal.printed.over_training import lines
 from tests.checkpoints import save_checkpoint
 from tests.ordinal.test_cli import one_line, ordinal
