@@ -36,7 +36,8 @@ def rendered(run: Run) -> str:
         loader=FileSystemLoader(page.HERE), autoescape=True, undefined=StrictUndefined
     )
     section = '{% from "macros.html" import table %}{% include "controls.html" %}'
-    return Page(environment.from_string(section).render(controls=controls(run))).words
+    filled = environment.from_string(section).render(controls=controls(run), fitted="fitted")
+    return Page(filled).words
 
 
 def test_the_planted_run_dissociates_and_its_head_only_counts(studied: Run, planted) -> None:
