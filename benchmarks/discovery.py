@@ -9,10 +9,7 @@ all units, which is no more work.
 """
 
 import resource
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import permutation_test
 
+from benchmarks.timing import timed
 from features.discovery import FAMILIES, Features, discover
 from features.hypotheses.family import Family
 from lm.ordinals import FOLDS, assign_folds
@@ -112,13 +110,6 @@ def scipy_p_values(families: list[Family], values: np.ndarray, permutations: int
             )
             out.append(float(test.pvalue))
     return out
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, list[float]]:
-    """The result, and wall and CPU seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return result, [time.perf_counter() - wall, time.process_time() - cpu]
 
 
 if __name__ == "__main__":

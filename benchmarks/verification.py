@@ -9,8 +9,6 @@ timed on a few and the rest is extrapolated. On those few the two are compared n
 """
 
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks.timing import timed
 from eval.patching.edits import EditedReadout, Edits, possible_edits
 from eval.patching.operators import Add
 from eval.patching.readout import Readout, readouts
@@ -172,13 +171,6 @@ def save_checkpoint(folder: Path, options: Options) -> None:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     words.save(folder, 64)
-
-
-def timed(work: Callable[[], Any]) -> tuple[Any, list[float]]:
-    """The result, and wall and CPU seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return result, [time.perf_counter() - wall, time.process_time() - cpu]
 
 
 if __name__ == "__main__":

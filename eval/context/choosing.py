@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from eval.context.families import Family
-from eval.patching.edits import EditedReadout, chosen_scales, possible, reported
+from eval.patching.edits import held_out_edits
 from eval.patching.operators import Operator
 from eval.patching.readout import Readout
 from training.activations import Activations
@@ -28,15 +28,11 @@ def not_fitted(
 
     Their scale is that of the same edits of M(t) (`eval.patching.edits`), chosen on the others.
     """
-    edited = [EditedReadout.of(operator, activations, readout) for readout in readouts]
-    every = [possible(operator, readout) for readout in readouts]
-    chosen = chosen_scales(operator, edited, every)
     parts = []
-    for one, edits in zip(edited, every, strict=True):
-        asked = edits.where(reported(operator, one.readout, edits))
+    for one, _, asked, choices in held_out_edits(operator, activations, readouts):
         rows, task = one.readout.rows.numpy(), one.readout.task
         columns = {"source": rows[asked.source], "target": rows[asked.target]}
-        scale = [chosen[task, name].scale for name in one.split(asked)]
+        scale = [choice.scale for choice in choices]
         parts.append(pd.DataFrame(columns).assign(task=task, scale=np.array(scale, dtype=float)))
     return Possible(operator, pd.concat(parts, ignore_index=True))
 

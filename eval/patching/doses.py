@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from eval.patching.ablation import removals
-from eval.patching.edits import EditedReadout, chosen_scales, possible, reported
+from eval.patching.edits import held_out_edits
 from eval.patching.operators import Operator
 from eval.patching.readout import Readout, margin
 from eval.patching.subspaces import remove
@@ -121,14 +121,9 @@ def _removal_curves(
 def _edit_curves(
     operator: Operator, activations: Activations, numbers: Sequence[Readout]
 ) -> list[_Curve]:
-    edited = [EditedReadout.of(operator, activations, readout) for readout in numbers]
-    everything = [possible(operator, readout) for readout in numbers]
-    scales = chosen_scales(operator, edited, everything)
     out = []
-    for one, edits in zip(edited, everything, strict=True):
-        edits = edits.where(reported(operator, one.readout, edits))
-        split = one.split(edits)
-        scale = torch.tensor([scales[one.readout.task, name].scale for name in split])[:, None]
+    for one, _, edits, choices in held_out_edits(operator, activations, numbers):
+        scale = torch.tensor([choice.scale for choice in choices])[:, None]
         expected, before = torch.from_numpy(edits.expected), one.base[edits.source]
         margins = [
             _standardised(one.logits(edits, dose * scale), expected, before) for dose in DOSES

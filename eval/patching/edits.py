@@ -143,15 +143,12 @@ def operator_edits(
     along_random = [readout.circuit.logits(random) for readout in readouts]
     parts: list[dict[str, np.ndarray]] = []
     for operator in operators:
-        edited = [EditedReadout.of(operator, activations, readout) for readout in readouts]
-        everything = [possible(operator, readout) for readout in readouts]
-        scales = chosen_scales(operator, edited, everything)
-        for at, (one, every) in enumerate(zip(edited, everything, strict=True)):
-            edits = every.where(reported(operator, one.readout, every))
+        for at, (one, every, edits, chosen) in enumerate(
+            held_out_edits(operator, activations, readouts)
+        ):
             if len(edits.source) == 0:
                 continue
             split = one.split(edits)
-            chosen = [scales[one.readout.task, name] for name in split]
             scale = torch.tensor([choice.scale for choice in chosen])[:, None]
             for control in controls:
                 if control == "random":
@@ -183,13 +180,46 @@ def operator_edits(
     return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
-def possible(operator: Operator, readout: Readout) -> Edits:
+class Choice(NamedTuple):
+    """A scale, chosen where edits are not reported."""
+
+    scale: float
+    fitted: float
+    """Success where it was chosen."""
+
+
+class HeldOut(NamedTuple):
+    """The edits of one readout that may be reported, with the scale of each."""
+
+    edited: EditedReadout
+    every: Edits
+    """All that can be made, fitted ones among them."""
+    edits: Edits
+    choices: list[Choice]
+
+
+def held_out_edits(
+    operator: Operator, activations: Activations, readouts: Sequence[Readout]
+) -> list[HeldOut]:
+    """The edits whose outcome played no part in fitting the operator or choosing its scale."""
+    edited = [EditedReadout.of(operator, activations, readout) for readout in readouts]
+    everything = [_possible(operator, readout) for readout in readouts]
+    scales = _chosen_scales(operator, edited, everything)
+    out = []
+    for one, every in zip(edited, everything, strict=True):
+        edits = every.where(_reported(operator, one.readout, every))
+        choices = [scales[one.readout.task, name] for name in one.split(edits)]
+        out.append(HeldOut(one, every, edits, choices))
+    return out
+
+
+def _possible(operator: Operator, readout: Readout) -> Edits:
     """The edits of a readout whose targets the operator can give."""
     edits = possible_edits(readout, operator.directions.modulus)
     return edits.where(operator.can_give()[readout.rows].numpy()[edits.target])
 
 
-def reported(operator: Operator, readout: Readout, edits: Edits) -> Bool[np.ndarray, " edits"]:
+def _reported(operator: Operator, readout: Readout, edits: Edits) -> Bool[np.ndarray, " edits"]:
     """Edits whose outcome played no part in fitting the operator."""
     held_out = operator.directions.held_out[readout.rows].numpy()
     return held_out[edits.target if operator.name == "swap" else edits.source]
@@ -205,13 +235,7 @@ def _others(edits: Edits, everything: Edits, rng: np.random.Generator) -> Edits:
     return everything.where(picked)
 
 
-class Choice(NamedTuple):
-    scale: float
-    fitted: float
-    """Success where the scale was chosen."""
-
-
-def chosen_scales(
+def _chosen_scales(
     operator: Operator, edited: Sequence[EditedReadout], possible_edits: Sequence[Edits]
 ) -> dict[tuple[str, str], Choice]:
     """The scale of each task and split: the one with most successes where it is not reported.
@@ -221,7 +245,7 @@ def chosen_scales(
     """
     found: dict[tuple[str, str], list[np.ndarray]] = {}
     for one, everything in zip(edited, possible_edits, strict=True):
-        fitted = everything.where(~reported(operator, one.readout, everything))
+        fitted = everything.where(~_reported(operator, one.readout, everything))
         plain = ~fitted.carries(operator.directions.modulus)
         fitted = fitted.where(plain) if plain.any() else fitted
         success = one.succeeds(fitted, SCALES)

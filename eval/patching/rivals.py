@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ class _AsFar(Add):
 
     reference: ResidueDirections
 
-    @property
+    @cached_property
     def contrast(self) -> float:
         return Add(self.reference, self.activations).contrast
 
