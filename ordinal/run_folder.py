@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from lm.errors import OrdinalError, UsageError
-from lm.files import read_parquet, replacing
+from lm.files import read_parquet, replacing, write_parquet
 from ordinal.config import RunConfig, parse_config
 from ordinal.settings import named_config
 
@@ -117,6 +117,10 @@ class Run:
     def table(self, name: str) -> "pd.DataFrame":
         """A table in `verification/`: `heads`, `baselines`, `ablation`, `arithmetic`, ..."""
         return read_parquet(self.verification / f"{name}.parquet")
+
+    def write_table(self, name: str, table: "pd.DataFrame") -> None:
+        """What `table` reads."""
+        write_parquet(table, self.verification / f"{name}.parquet")
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         with replacing(self.folder / name) as partial:

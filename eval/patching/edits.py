@@ -222,7 +222,7 @@ def _possible(operator: Operator, readout: Readout) -> Edits:
 def _reported(operator: Operator, readout: Readout, edits: Edits) -> Bool[np.ndarray, " edits"]:
     """Edits whose outcome played no part in fitting the operator."""
     held_out = operator.directions.held_out[readout.rows].numpy()
-    return held_out[edits.target if operator.name == "swap" else edits.source]
+    return held_out[getattr(edits, operator.unseen)]
 
 
 def _others(edits: Edits, everything: Edits, rng: np.random.Generator) -> Edits:

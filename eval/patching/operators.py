@@ -46,6 +46,11 @@ class Operator(Protocol):
         ...
 
     @property
+    def unseen(self) -> str:
+        """Which end of an edit the operator must not have been fitted on: `source` or `target`."""
+        ...
+
+    @property
     def rank(self) -> int:
         """Dimensions that an edit moves M in."""
         ...
@@ -87,6 +92,8 @@ class _OfResidues:
 
     directions: ResidueDirections
     activations: Activations
+
+    unseen = "source"
 
     @cached_property
     def residue(self) -> Int[Tensor, " tokens"]:
@@ -239,7 +246,7 @@ class Swap:
     donors: Int[Tensor, " tokens"]
     """By target, the row that gives; -1 where there is none."""
 
-    name = "swap"
+    name, unseen = "swap", "target"
 
     @property
     def rank(self) -> int:

@@ -6,7 +6,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from lm.errors import OrdinalError, UsageError
-from lm.files import write_parquet
 from ordinal.run_folder import NEEDS, Run
 from ordinal.steps.proving import same_model
 
@@ -84,5 +83,5 @@ def compare_dictionaries(run: Run) -> pd.DataFrame:
     top_k = "SAE" if redundant else TOP_K_SAE
     against = {"gain": "SAE", "top_k_gain": top_k}
     table = dictionary_table(measured, against, seed=config.seed)
-    write_parquet(table, run.verification / f"{TABLE}.parquet")
+    run.write_table(TABLE, table)
     return table

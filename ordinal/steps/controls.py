@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 from ordinal.steps.scanning import run_tokens
 
@@ -64,7 +63,7 @@ def study_head(
     greater = greater_than_table(model, activations, read, removed, seed=config.seed)
     tables = (behaviours, greater, *_asked(run, model, scored, heads, induction, removed))
     for name, table in zip(TABLES, tables, strict=True):
-        write_parquet(table, run.verification / f"{name}.parquet")
+        run.write_table(name, table)
 
 
 def _induction(bridged: "BridgedModel | None", seed: int) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
@@ -41,4 +40,4 @@ def study_context(run: Run, bridged_model: "BridgedModel", operators: "Sequence[
     if head.layer > 0:
         edits = context_edits_table(context, operators, run.activations, seed=seed)
     for name, table in zip(TABLES, (in_context_table(context, seed=seed), edits), strict=True):
-        write_parquet(table, run.verification / f"{name}.parquet")
+        run.write_table(name, table)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm import tqdm
 
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def patch(
     """
     tables = _tables(run, read, sources, operators) if sources else [pd.DataFrame()] * len(TABLES)
     for name, table in zip(TABLES, tables, strict=True):
-        write_parquet(table, run.verification / f"{name}.parquet")
+        run.write_table(name, table)
 
 
 def _tables(

@@ -8,7 +8,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from lm.errors import OrdinalError
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 from ordinal.steps import in_context, reading
 from ordinal.steps.controls import study_head
@@ -38,7 +37,7 @@ def verify(run: Run) -> pd.DataFrame:
     model, bridged = open_model(run.config.model), None
     same_model(run, model)
     read = readouts(model, run.activations.tokens, run.head.layer, run.head.head)
-    write_parquet(head_logits(run, read), run.verification / "logits.parquet")
+    run.write_table("logits", head_logits(run, read))
     sources = [] if "not_testable" in run.catalog.metadata else residue_directions(run)
     operators = all_operators(run, sources) if sources else []
     if run.config.verify.in_context:
@@ -69,7 +68,7 @@ def _in_context(
     """What needs the whole model; where it was not loaded, tables that say so."""
     if model is None:
         for name in (*in_context.TABLES, *reading.TABLES):
-            write_parquet(_left_out(OFF), run.verification / f"{name}.parquet")
+            run.write_table(name, _left_out(OFF))
         return
     _in_stream(run, model, read)
     study_context(run, model, [one for some in operators for one in some])
@@ -87,7 +86,7 @@ def _in_stream(run: Run, model: "BridgedModel", read: "list[Readout]") -> None:
     from eval.context.residual import context_table
 
     table = context_table(model, run.activations, read, seed=run.config.seed)
-    write_parquet(table, run.verification / "context.parquet")
+    run.write_table("context", table)
 
 
 def head_logits(run: Run, read: "list[Readout]") -> pd.DataFrame:

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def study_text(run: Run, model: "BridgedModel", sources: "list[list[ResidueDirec
         about = {"source": contexts.source}
     for name, table in zip(TABLES, found, strict=True):
         table.attrs |= about
-        write_parquet(table, run.verification / f"{name}.parquet")
+        run.write_table(name, table)
 
 
 def _losses(

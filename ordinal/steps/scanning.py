@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lm.files import replacing, write_parquet
+from lm.files import replacing
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ def heads(run: Run) -> pd.DataFrame:
     run.forget_after("heads")
     with replacing(run.folder / "tokens") as partial:
         tokens.save(partial)
-    write_parquet(baselines, run.verification / "baselines.parquet")
-    write_parquet(table, run.verification / "heads.parquet")
+    run.write_table("baselines", baselines)
+    run.write_table("heads", table)
     run.write_json("head.json", choice._asdict())
     return table
 

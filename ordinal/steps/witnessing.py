@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm import tqdm
 
-from lm.files import write_parquet
 from ordinal.run_folder import Run
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def compare_witnesses(
     """
     tables = [pd.DataFrame()] * len(TABLES) if sae is None else _tables(run, model, read, sae)
     for name, table in zip(TABLES, tables, strict=True):
-        write_parquet(table, run.verification / f"{name}.parquet")
+        run.write_table(name, table)
 
 
 def _tables(
